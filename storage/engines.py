@@ -1,0 +1,108 @@
+"""Connections to SQLite and PostgreSQL: how they are opened, begun, and what their failures mean."""
+
+import sqlite3
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+import psycopg2
+import psycopg2.extensions
+
+from storage.dialect import Dialect, PostgreSQL, SQLite
+
+_BYTES = psycopg2.extensions.new_type(
+    (17,), "BYTES", lambda value, cursor: None if value is None else bytes.fromhex(value[2:])
+)
+
+
+class Engine(Protocol):
+    dialect: Dialect
+    readers: int
+
+    def connect(self, *, writer: bool) -> Any: ...
+
+    def begin(self, connection: Any) -> Any:
+        """Opens a transaction and returns its cursor."""
+        ...
+
+    def is_lost(self, error: BaseException) -> bool:
+        """The connection is gone; a new one may do."""
+        ...
+
+    def is_conflict(self, error: BaseException) -> bool:
+        """Another transaction was in the way; the same work may be tried again."""
+        ...
+
+    def is_duplicate(self, error: BaseException) -> bool:
+        """A UNIQUE constraint said no."""
+        ...
+
+
+class SQLiteEngine:
+    """WAL, synchronous=FULL: a commit is on disk before it is acknowledged."""
+
+    dialect = SQLite
+
+    def __init__(self, path: str, *, readers: int = 2) -> None:
+        self.path = path
+        self.readers = readers
+
+    def connect(self, *, writer: bool) -> sqlite3.Connection:
+        connection = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False, timeout=30)
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("PRAGMA synchronous=FULL")
+        connection.execute("PRAGMA cache_size=-32000")
+        if not writer:
+            connection.execute("PRAGMA query_only=1")
+        return connection
+
+    def begin(self, connection: sqlite3.Connection) -> sqlite3.Cursor:
+        cursor = connection.cursor()
+        cursor.execute("BEGIN")
+        return cursor
+
+    def is_lost(self, error: BaseException) -> bool:
+        return False
+
+    def is_conflict(self, error: BaseException) -> bool:
+        return isinstance(error, sqlite3.OperationalError) and "locked" in str(error)
+
+    def is_duplicate(self, error: BaseException) -> bool:
+        return isinstance(error, sqlite3.IntegrityError) and "UNIQUE" in str(error)
+
+
+class PostgresEngine:
+    dialect = PostgreSQL
+
+    def __init__(self, args: Mapping[str, Any], *, readers: int = 3) -> None:
+        self.args = dict(args)
+        self.readers = readers
+
+    def connect(self, *, writer: bool) -> Any:
+        connection = psycopg2.connect(**self.args)
+        psycopg2.extensions.register_type(_BYTES, connection)
+        if not writer:
+            connection.set_session(readonly=True, autocommit=True)
+        return connection
+
+    def begin(self, connection: Any) -> Any:
+        # psycopg2 sends BEGIN with the first statement; readers are in autocommit, one round trip each
+        return connection.cursor()
+
+    def is_lost(self, error: BaseException) -> bool:
+        return isinstance(error, psycopg2.OperationalError | psycopg2.InterfaceError) and not isinstance(
+            error, psycopg2.extensions.TransactionRollbackError
+        )
+
+    def is_conflict(self, error: BaseException) -> bool:
+        return isinstance(error, psycopg2.extensions.TransactionRollbackError)
+
+    def is_duplicate(self, error: BaseException) -> bool:
+        return isinstance(error, psycopg2.errors.UniqueViolation)
+
+
+def engine_from_config(name: str, args: Mapping[str, Any]) -> Engine:
+    """`name` and `args` as in the `database` section of homeserver.yaml."""
+    if name == "sqlite3":
+        return SQLiteEngine(str(args["database"]))
+    pool = {"cp_min", "cp_max", "cp_reconnect", "cp_noisy", "cp_openfun"}
+    return PostgresEngine({key: value for key, value in args.items() if key not in pool})

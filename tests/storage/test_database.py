@@ -1,0 +1,92 @@
+"""The group commit: what was acknowledged is there, positions have no gap, a bad job harms nobody."""
+
+import threading
+
+import pytest
+
+from storage import migrations
+from storage.transaction import Transaction
+from tests.storage.conftest import SynchronousDatabase
+
+
+def follow_row(tx: Transaction, name: str) -> int:
+    position = tx.announce("test", users=[name])
+    tx.buffer("follower", ("name", "position"), (name, position))
+    return position
+
+
+def test_what_is_written_is_read(db: SynchronousDatabase) -> None:
+    position = db.write(follow_row, "a")
+    assert db.read(lambda tx: tx.value("SELECT position FROM follower WHERE name = ?", ["a"])) == position
+    assert [(change.stream, change.users) for change in db.changes] == [("test", ("a",))]
+
+
+def test_positions_are_gapless_and_survive_failures(db: SynchronousDatabase) -> None:
+    def failing(tx: Transaction) -> None:
+        follow_row(tx, "lost")
+        raise ValueError("no")
+
+    deferreds = []
+    errors = []
+    for number in range(50):
+        deferreds.append(db.database.write(follow_row, f"f{number}"))
+        if number % 7 == 0:
+            failure = db.database.write(failing)
+            failure.addErrback(errors.append)
+    for deferred in deferreds:
+        db._wait(deferred)
+    positions = [row[0] for row in db.read(lambda tx: tx.all("SELECT position FROM follower ORDER BY position"))]
+    assert positions == list(range(1, 51))
+    assert db.read(lambda tx: tx.value("SELECT position FROM stream_position")) == 50
+    assert [change.position for change in db.changes] == positions
+
+
+def test_a_duplicate_fails_alone(db: SynchronousDatabase) -> None:
+    db.write(follow_row, "twice")
+    with pytest.raises(Exception) as caught:
+        db.write(follow_row, "twice")
+    assert db.database.is_duplicate(caught.value)
+    db.write(follow_row, "after")
+    assert db.database.position == 2
+
+
+def test_any_and_insert(db: SynchronousDatabase) -> None:
+    db.write(lambda tx: tx.insert("follower", ("name", "position"), [(f"n{n}", n) for n in range(2500)]))
+    found = db.read(
+        lambda tx: tx.all(
+            f"SELECT name FROM follower WHERE {tx.any('name')} AND position < ? ORDER BY name",
+            [tx.array(["n1", "n2", "n2400", "x"]), 100],
+        )
+    )
+    assert found == [("n1",), ("n2",)]
+
+
+def test_bytes_and_percent_signs(db: SynchronousDatabase) -> None:
+    def write(tx: Transaction) -> None:
+        columns = ("nid", "room_id", "version", "depth", "position", "extremities")
+        tx.insert("room", columns, [(1, "!100%s:x", "1", 0, 0, b"\x00\xff[]")])
+
+    db.write(write)
+    assert db.read(lambda tx: tx.one("SELECT extremities, room_id FROM room WHERE room_id LIKE '!100%'")) == (
+        b"\x00\xff[]",
+        "!100%s:x",
+    )
+
+
+def test_many_threads_share_commits(db: SynchronousDatabase) -> None:
+    threads = [
+        threading.Thread(target=lambda n=n: [db.write(follow_row, f"{n}-{k}") for k in range(20)]) for n in range(8)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert db.read(lambda tx: tx.one("SELECT count(*), max(position) FROM follower")) == (160, 160)
+
+
+def test_a_newer_schema_is_refused(db: SynchronousDatabase) -> None:
+    db.write(
+        lambda tx: tx.insert("schema_version", ("number", "name", "digest"), [(999, "999_future.sql", "")])
+    )
+    with pytest.raises(migrations.SchemaTooNew):
+        migrations.upgrade(db.engine)
