@@ -13,7 +13,6 @@ from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
-from twisted.python.failure import Failure
 
 from storage.engines import Engine
 from storage.transaction import Change, Transaction
@@ -29,6 +28,21 @@ log = Logger()
 
 class Reactor(Protocol):
     def callFromThread(self, call: Callable[..., Any], *args: Any) -> Any: ...
+
+
+def _waiting() -> "tuple[Deferred[Any], Callable[[Job], None]]":
+    """A Deferred and the function that fires it with a job's outcome."""
+    deferred: Deferred[Any] = Deferred()
+
+    def done(job: Job) -> None:
+        if deferred.called:
+            return  # cancelled meanwhile
+        if job.error is None:
+            deferred.callback(job.result)
+        else:
+            deferred.errback(job.error)
+
+    return deferred, done
 
 
 class Identifiers:
@@ -92,20 +106,20 @@ class Database:
         """Runs fn(tx, *args) in the next group commit; fires after the COMMIT."""
         return self._submit(self._writer.submit, fn, args)
 
+    def write_after(
+        self, previous: Job | None, fn: Callable[..., T], *args: Any
+    ) -> tuple[Job, "Deferred[T]"]:
+        """Like `write`, but fails if `previous` failed: for work that was built on it."""
+        deferred, done = _waiting()
+        job = Job(fn, args, done, previous)
+        self._writer.submit(job)
+        return job, deferred
+
     def is_duplicate(self, error: BaseException) -> bool:
         return self._engine.is_duplicate(error)
 
     def _submit(self, put: Callable[[Job], None], fn: Callable[..., T], args: Sequence[Any]) -> "Deferred[T]":
-        deferred: Deferred[T] = Deferred()
-
-        def done(job: Job) -> None:
-            if deferred.called:
-                return  # cancelled meanwhile
-            if job.error is None:
-                deferred.callback(job.result)
-            else:
-                deferred.errback(Failure(job.error))
-
+        deferred, done = _waiting()
         put(Job(fn, args, done))
         return deferred
 
@@ -126,7 +140,7 @@ class Database:
     def _read_loop(self) -> None:
         connection = self._engine.connect(writer=False)
         while (job := self._reads.get()) is not None:
-            for attempt in range(3):
+            for _attempt in range(3):
                 job.error = None
                 try:
                     cursor = self._engine.begin(connection)
@@ -156,8 +170,7 @@ class Database:
         connection = self._engine.connect(writer=False)
         try:
             tx = Transaction(self._engine.begin(connection), self._engine.dialect)
-            return Identifiers(
-                *(tx.value(f"SELECT coalesce(max(nid), 0) FROM {table}") for table in ("event", "room", "snapshot"))
-            )
+            tables = ("event", "room", "snapshot")
+            return Identifiers(*(tx.value(f"SELECT coalesce(max(nid), 0) FROM {name}") for name in tables))
         finally:
             connection.close()

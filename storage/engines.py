@@ -10,13 +10,16 @@ import psycopg2.extensions
 from storage.dialect import Dialect, PostgreSQL, SQLite
 
 _BYTES = psycopg2.extensions.new_type(
-    (17,), "BYTES", lambda value, cursor: None if value is None else bytes.fromhex(value[2:])
+    (17,), "BYTES", lambda value, cursor: None if value is None else bytes.fromhex(str(value)[2:])
 )
 
 
 class Engine(Protocol):
-    dialect: Dialect
-    readers: int
+    @property
+    def dialect(self) -> Dialect: ...
+
+    @property
+    def readers(self) -> int: ...
 
     def connect(self, *, writer: bool) -> Any: ...
 
@@ -40,7 +43,7 @@ class Engine(Protocol):
 class SQLiteEngine:
     """WAL, synchronous=FULL: a commit is on disk before it is acknowledged."""
 
-    dialect = SQLite
+    dialect: Dialect = SQLite
 
     def __init__(self, path: str, *, readers: int = 2) -> None:
         self.path = path
@@ -71,7 +74,7 @@ class SQLiteEngine:
 
 
 class PostgresEngine:
-    dialect = PostgreSQL
+    dialect: Dialect = PostgreSQL
 
     def __init__(self, args: Mapping[str, Any], *, readers: int = 3) -> None:
         self.args = dict(args)

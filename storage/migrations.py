@@ -70,7 +70,8 @@ def upgrade(engine: Engine) -> list[str]:
             for statement in migration.statements():
                 tx.execute(engine.dialect.ddl(statement))
             digest = hashlib.sha256(migration.sql.encode()).hexdigest()
-            tx.insert("schema_version", ("number", "name", "digest"), [(migration.number, migration.name, digest)])
+            row = (migration.number, migration.name, digest)
+            tx.insert("schema_version", ("number", "name", "digest"), [row])
             connection.commit()
             names.append(migration.name)
         return names

@@ -112,9 +112,7 @@ class Transaction:
         self.changes.append(Change(self.position, stream, tuple(rooms), tuple(users), data))
         return self.position
 
-    def _insert(
-        self, table: str, columns: Sequence[str], rows: list[Sequence[Any]], conflict: str
-    ) -> None:
+    def _insert(self, table: str, columns: Sequence[str], rows: list[Sequence[Any]], conflict: str) -> None:
         if rows:
             sql = f"INSERT INTO {table} ({','.join(columns)})"
             self._dialect.insert(self._cursor, sql, rows, conflict)

@@ -22,17 +22,26 @@ MOST_JOBS_A_COMMIT = 500
 RECONNECT_SECONDS = (0.05, 0.2, 1.0, 2.0, 5.0)
 
 
-class Job:
-    """Work for the writer, and how it ended."""
+class Abandoned(Exception):
+    """Not run, because the job it was built on failed."""
 
-    __slots__ = ("args", "done", "error", "fn", "result")
+
+class Job:
+    """Work for the writer, and how it ended. With a `previous` job, it runs only if that one succeeded."""
+
+    __slots__ = ("args", "done", "error", "fn", "previous", "result")
 
     def __init__(
-        self, fn: Callable[..., Any], args: Sequence[Any], done: Callable[["Job"], None]
+        self,
+        fn: Callable[..., Any],
+        args: Sequence[Any],
+        done: Callable[["Job"], None],
+        previous: "Job | None" = None,
     ) -> None:
         self.fn = fn
         self.args = args
         self.done = done
+        self.previous = previous
         self.result: Any = None
         self.error: BaseException | None = None
 
@@ -77,6 +86,18 @@ class Writer(threading.Thread):
                 return
 
     def _commit_all(self, batch: list[Job]) -> None:
+        runnable = []
+        for job in batch:
+            if job.previous is not None and job.previous.error is not None:
+                job.error = Abandoned()
+            else:
+                runnable.append(job)
+        abandoned = [job for job in batch if job.error is not None]
+        if abandoned:
+            self._deliver([], abandoned, self.position)
+            if runnable:
+                self._commit_all(runnable)
+            return
         try:
             changes = self._commit(batch)
         except Exception as error:
@@ -86,6 +107,8 @@ class Writer(threading.Thread):
                 return
             batch[0].error = error
             changes = []
+        for job in batch:
+            job.previous = None
         self._deliver(changes, batch, self.position)
 
     def _commit(self, batch: list[Job]) -> list[Change]:
@@ -108,7 +131,8 @@ class Writer(threading.Thread):
                     raise
                 if self._engine.is_lost(error):
                     self._reconnect(attempt)
-                    if tx is not None and tx.position != self.position and tx.position == self._stored_position():
+                    moved = tx is not None and tx.position != self.position
+                    if moved and tx is not None and tx.position == self._stored_position():
                         break  # the COMMIT had taken place
                 else:
                     self._roll_back()

@@ -22,7 +22,7 @@ CREATE TABLE room (
 -- One row an event. `position` is NULL for outliers, negative for backfilled events. `state_before` and
 -- `state_after` name snapshots. `status`: 0 accepted, 1 rejected, 2 soft-failed. `notify`: what the default
 -- push rules say to a member who is not mentioned. `thread`: event ID of the thread's root.
--- `device_id` and `txn_id` make sending idempotent without a row of their own.
+-- `replaces`: the state event that this one replaced. `device_id` and `txn_id` make sending idempotent without a row of their own.
 CREATE TABLE event (
     nid INTEGER PRIMARY KEY,
     event_id TEXT NOT NULL UNIQUE,
@@ -39,6 +39,7 @@ CREATE TABLE event (
     status INTEGER NOT NULL,
     notify INTEGER NOT NULL,
     thread TEXT,
+    replaces TEXT,
     redacted_by TEXT,
     device_id TEXT,
     txn_id TEXT,

@@ -6,6 +6,7 @@ import pytest
 
 from storage import migrations
 from storage.transaction import Transaction
+from storage.writer import Abandoned
 from tests.storage.conftest import SynchronousDatabase
 
 
@@ -35,7 +36,8 @@ def test_positions_are_gapless_and_survive_failures(db: SynchronousDatabase) -> 
             failure.addErrback(errors.append)
     for deferred in deferreds:
         db._wait(deferred)
-    positions = [row[0] for row in db.read(lambda tx: tx.all("SELECT position FROM follower ORDER BY position"))]
+    rows = db.read(lambda tx: tx.all("SELECT position FROM follower ORDER BY position"))
+    positions = [row[0] for row in rows]
     assert positions == list(range(1, 51))
     assert db.read(lambda tx: tx.value("SELECT position FROM stream_position")) == 50
     assert [change.position for change in db.changes] == positions
@@ -74,9 +76,11 @@ def test_bytes_and_percent_signs(db: SynchronousDatabase) -> None:
 
 
 def test_many_threads_share_commits(db: SynchronousDatabase) -> None:
-    threads = [
-        threading.Thread(target=lambda n=n: [db.write(follow_row, f"{n}-{k}") for k in range(20)]) for n in range(8)
-    ]
+    def write_some(name: int) -> None:
+        for number in range(20):
+            db.write(follow_row, f"{name}-{number}")
+
+    threads = [threading.Thread(target=write_some, args=[name]) for name in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -90,3 +94,17 @@ def test_a_newer_schema_is_refused(db: SynchronousDatabase) -> None:
     )
     with pytest.raises(migrations.SchemaTooNew):
         migrations.upgrade(db.engine)
+
+
+def test_work_built_on_a_failure_is_abandoned(db: SynchronousDatabase) -> None:
+    def failing(tx: Transaction) -> None:
+        raise ValueError("no")
+
+    job, first = db.database.write_after(None, failing)
+    job2, second = db.database.write_after(job, follow_row, "built on it")
+    _, third = db.database.write_after(job2, follow_row, "built on that")
+    first.addErrback(lambda failure: None)
+    for deferred in (second, third):
+        with pytest.raises(Abandoned):
+            db._wait(deferred)
+    assert db.read(lambda tx: tx.value("SELECT count(*) FROM follower")) == 0

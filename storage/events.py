@@ -1,0 +1,198 @@
+"""Events in the database: written by the group commit, read by ID, by number or by place.
+
+A `StoredEvent` is an event with its place: position in the stream, the snapshots around it, what became
+of it. Its JSON is kept as bytes and parsed once, when first looked at.
+"""
+
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from homeserver.protocol.events import Event, load
+from homeserver.protocol.room_versions import ROOM_VERSIONS
+from storage.transaction import Transaction
+
+ACCEPTED, REJECTED, SOFT_FAILED = 0, 1, 2
+
+COLUMNS = (
+    "nid",
+    "event_id",
+    "room",
+    "position",
+    "depth",
+    "ts",
+    "type",
+    "state_key",
+    "sender",
+    "membership",
+    "state_before",
+    "state_after",
+    "status",
+    "notify",
+    "thread",
+    "replaces",
+    "redacted_by",
+    "device_id",
+    "txn_id",
+    "json",
+)
+_SELECT = (
+    "SELECT e.nid, e.event_id, e.room, e.position, e.state_before, e.state_after, e.status, e.notify,"
+    " e.thread, e.replaces, e.redacted_by, e.device_id, e.txn_id, e.json, r.version"
+    " FROM event e JOIN room r ON r.nid = e.room "
+)
+
+
+@dataclass(slots=True, eq=False)
+class StoredEvent:
+    """An event and its place. `position` is None for outliers and negative for backfilled events."""
+
+    event: Event
+    nid: int
+    room: int
+    position: int | None
+    state_before: int | None
+    state_after: int | None
+    status: int = ACCEPTED
+    notify: bool = False
+    thread: str | None = None
+    replaces: str | None = None
+    redacted_by: str | None = None
+    device_id: str | None = None
+    txn_id: str | None = None
+    client_prefix: bytes | None = None  # the client format up to `unsigned`, made when first served
+
+    @property
+    def event_id(self) -> str:
+        return self.event.event_id
+
+
+def add(tx: Transaction, stored: StoredEvent) -> None:
+    """Adds the row of a new event; written with all others of this commit."""
+    event = stored.event
+    row = (
+        stored.nid,
+        event.event_id,
+        stored.room,
+        stored.position,
+        event.depth,
+        event.origin_server_ts,
+        event.type,
+        event.state_key,
+        event.sender,
+        event.membership,
+        stored.state_before,
+        stored.state_after,
+        stored.status,
+        int(stored.notify),
+        stored.thread,
+        stored.replaces,
+        stored.redacted_by,
+        stored.device_id,
+        stored.txn_id,
+        event.json,
+    )
+    tx.buffer("event", COLUMNS, row)
+    relation = event.content.get("m.relates_to")
+    if isinstance(relation, dict) and stored.position is not None:
+        _add_relation(tx, stored, relation)
+
+
+def _add_relation(tx: Transaction, stored: StoredEvent, relation: dict[str, Any]) -> None:
+    parent, rel_type = relation.get("event_id"), relation.get("rel_type")
+    if not isinstance(parent, str) or not isinstance(rel_type, str) or stored.event.is_state:
+        return
+    event = stored.event
+    tx.buffer(
+        "relation",
+        ("child", "room", "parent", "rel_type", "type", "sender", "position"),
+        (stored.nid, stored.room, parent, rel_type, event.type, event.sender, stored.position),
+    )
+
+
+def by_id(tx: Transaction, event_ids: Collection[str]) -> dict[str, StoredEvent]:
+    """The events that are known, by their IDs."""
+    return {
+        stored.event_id: stored
+        for stored in select(tx, f"WHERE {tx.any('e.event_id')}", [tx.array(event_ids)])
+    }
+
+
+def select(tx: Transaction, where: str, params: Iterable[Any]) -> list[StoredEvent]:
+    """The events of `… FROM event e JOIN room r` with this WHERE (and ORDER BY, LIMIT) clause."""
+    return [_from_row(row) for row in tx.all(_SELECT + where, list(params))]
+
+
+def event_position(tx: Transaction, room_id: str, event_id: str) -> int | None:
+    """The stream position of an event in the room's timeline."""
+    position: int | None = tx.value(
+        "SELECT e.position FROM event e JOIN room r ON r.nid = e.room WHERE e.event_id = ? AND r.room_id = ?",
+        [event_id, room_id],
+    )
+    return position
+
+
+def by_transaction(
+    tx: Transaction, room: int, sender: str, device_id: str, txn_id: str, type: str
+) -> str | None:
+    """The ID of the event that this device sent under this transaction ID."""
+    event_id: str | None = tx.value(
+        "SELECT event_id FROM event WHERE sender = ? AND device_id = ? AND room = ? AND txn_id = ? AND type = ?",
+        [sender, device_id, room, txn_id, type],
+    )
+    return event_id
+
+
+def timeline_between(tx: Transaction, room: int, since: int, upto: int, limit: int) -> list[StoredEvent]:
+    """The last `limit` visible events with since < position <= upto, in the order of the stream."""
+    rows = select(
+        tx,
+        "WHERE e.room = ? AND e.position > ? AND e.position <= ? AND e.status = 0"
+        " ORDER BY e.position DESC LIMIT ?",
+        [room, since, upto, limit],
+    )
+    rows.reverse()
+    return rows
+
+
+def mark_redacted(tx: Transaction, event_id: str, redaction_id: str, json: bytes) -> None:
+    """Replaces the event by its redacted form."""
+    tx.execute(
+        "UPDATE event SET redacted_by = ?, json = ?, notify = 0 WHERE event_id = ?",
+        [redaction_id, json, event_id],
+    )
+
+
+def _from_row(row: tuple[Any, ...]) -> StoredEvent:
+    (
+        nid,
+        event_id,
+        room,
+        position,
+        before,
+        after,
+        status,
+        notify,
+        thread,
+        replaces,
+        redacted_by,
+        device_id,
+        txn_id,
+        json,
+        version,
+    ) = row
+    return StoredEvent(
+        event=load(json, event_id, ROOM_VERSIONS[version]),
+        nid=nid,
+        room=room,
+        position=position,
+        state_before=before,
+        state_after=after,
+        status=status,
+        notify=bool(notify),
+        thread=thread,
+        replaces=replaces,
+        redacted_by=redacted_by,
+        device_id=device_id,
+        txn_id=txn_id,
+    )

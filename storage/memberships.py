@@ -1,0 +1,78 @@
+"""The current membership of each user in each room, as rows a user's room list is read from."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from storage.transaction import Transaction
+
+_COLUMNS = (
+    "user_id",
+    "room_id",
+    "membership",
+    "previous",
+    "event_id",
+    "sender",
+    "position",
+    "forgotten",
+    "invite_state",
+)
+_UPSERT = "ON CONFLICT (user_id, room_id) DO UPDATE SET " + ", ".join(
+    f"{name} = excluded.{name}" for name in _COLUMNS[2:]
+)
+_SELECT = f"SELECT {', '.join(_COLUMNS)} FROM membership "
+
+
+@dataclass(frozen=True, slots=True)
+class Membership:
+    """`position` is where the last membership event stands; `previous` the membership before it.
+
+    `invite_state` is the stripped state of an invite or knock, a JSON array.
+    """
+
+    user_id: str
+    room_id: str
+    membership: str
+    previous: str | None
+    event_id: str
+    sender: str
+    position: int
+    forgotten: bool = False
+    invite_state: bytes | None = None
+
+
+def put(tx: Transaction, row: Membership) -> None:
+    values = (
+        row.user_id,
+        row.room_id,
+        row.membership,
+        row.previous,
+        row.event_id,
+        row.sender,
+        row.position,
+        int(row.forgotten),
+        row.invite_state,
+    )
+    tx.buffer("membership", _COLUMNS, values, _UPSERT, key=(row.user_id, row.room_id))
+
+
+def of_user(tx: Transaction, user_id: str) -> dict[str, Membership]:
+    """Every room the user has a membership in, forgotten ones too, by room ID."""
+    rows = map(_from_row, tx.all(_SELECT + "WHERE user_id = ?", [user_id]))
+    return {row.room_id: row for row in rows}
+
+
+def joined_users(tx: Transaction, room_id: str) -> list[str]:
+    rows = tx.all("SELECT user_id FROM membership WHERE room_id = ? AND membership = 'join'", [room_id])
+    return [user_id for (user_id,) in rows]
+
+
+def forget(tx: Transaction, user_id: str, room_id: str) -> int:
+    """Marks a room forgotten and announces it; the position."""
+    position = tx.announce("forget", users=[user_id], data=(user_id, room_id))
+    tx.execute("UPDATE membership SET forgotten = 1 WHERE user_id = ? AND room_id = ?", [user_id, room_id])
+    return position
+
+
+def _from_row(row: tuple[Any, ...]) -> Membership:
+    *head, forgotten, invite_state = row
+    return Membership(*head, bool(forgotten), invite_state)

@@ -1,0 +1,73 @@
+"""To-device messages that wait: for our devices until they are acknowledged, for other servers until sent.
+
+https://spec.matrix.org/v1.19/client-server-api/#send-to-device-messaging
+
+All messages of one request share a position: a device gets at most one message of a request, so position
+and device still name a message.
+"""
+
+from collections.abc import Collection, Sequence
+
+from storage.transaction import Transaction
+
+
+def add(tx: Transaction, messages: Sequence[tuple[str, str, bytes]]) -> int:
+    """Appends (user, device, event) and wakes the users. Only for devices that are known to exist."""
+    position = tx.announce("to_device", users=tuple({user_id for user_id, _, _ in messages}))
+    tx.insert(
+        "to_device_message",
+        ("user_id", "device_id", "position", "message"),
+        [(user_id, device_id, position, message) for user_id, device_id, message in messages],
+    )
+    return position
+
+
+def messages(tx: Transaction, user_id: str, device_id: str, upto: int, limit: int) -> list[tuple[int, bytes]]:
+    """The oldest messages that wait: (position, event)."""
+    return tx.all(
+        "SELECT position, message FROM to_device_message"
+        " WHERE user_id = ? AND device_id = ? AND position <= ? ORDER BY position LIMIT ?",
+        [user_id, device_id, upto, limit],
+    )
+
+
+def delete_up_to(tx: Transaction, user_id: str, device_id: str, position: int) -> int:
+    """The device has these; the number deleted."""
+    return tx.execute(
+        "DELETE FROM to_device_message WHERE user_id = ? AND device_id = ? AND position <= ?",
+        [user_id, device_id, position],
+    )
+
+
+def forget_devices(tx: Transaction, user_id: str, device_ids: Collection[str]) -> None:
+    tx.execute(
+        f"DELETE FROM to_device_message WHERE user_id = ? AND {tx.any('device_id')}",
+        [user_id, tx.array(device_ids)],
+    )
+
+
+def add_to_outbox(tx: Transaction, edus: Sequence[tuple[str, str, bytes]]) -> int:
+    """Keeps (destination, message ID, content of the EDU) until federation has delivered it."""
+    position = tx.announce("outbox_to_device", data=tuple({destination for destination, _, _ in edus}))
+    tx.insert(
+        "outbox_to_device",
+        ("destination", "position", "message_id", "edu"),
+        [(destination, position, message_id, edu) for destination, message_id, edu in edus],
+    )
+    return position
+
+
+def outbox(tx: Transaction, destination: str, limit: int) -> list[tuple[int, str, bytes]]:
+    """The oldest undelivered: (position, message ID, content of the EDU)."""
+    return tx.all(
+        "SELECT position, message_id, edu FROM outbox_to_device"
+        " WHERE destination = ? ORDER BY position, message_id LIMIT ?",
+        [destination, limit],
+    )
+
+
+def delete_from_outbox(tx: Transaction, destination: str, message_ids: Collection[str]) -> None:
+    tx.execute(
+        f"DELETE FROM outbox_to_device WHERE destination = ? AND {tx.any('message_id')}",
+        [destination, tx.array(message_ids)],
+    )
