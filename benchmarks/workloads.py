@@ -1,0 +1,197 @@
+"""The workloads: what is asked of every server, word for word the same.
+
+A workload prepares its users and rooms once for each server, and is then run for several rounds. Each
+round starts from whatever the rounds before left, as a server that has been up for a while would.
+"""
+
+import asyncio
+import functools
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+
+import orjson
+
+from benchmarks.load import Sample, closed_loop, in_parallel, percentile
+from tests.processes import SHARED_SECRET, ServerProcess
+from tests.wire import Wire, sync_path
+
+SENDERS = 32
+LAZY = {"room": {"timeline": {"limit": 5}, "state": {"lazy_load_members": True}}}
+
+
+@dataclass
+class World:
+    """One server with the accounts and rooms that the workloads made on it."""
+
+    server: ServerProcess
+    crowd_size: int = 400
+    senders: list[Wire] = field(default_factory=list)
+    crowd: list[Wire] = field(default_factory=list)
+    rooms: list[str] = field(default_factory=list)
+    common_room: str = ""
+    crowded_room: str = ""
+    tokens: dict[Wire, str] = field(default_factory=dict)
+    """Where each one's sync stands."""
+
+    async def accounts(self, name: str, count: int) -> list[Wire]:
+        wires = [Wire(self.server.port) for _ in range(count)]
+        jobs = [
+            functools.partial(wire.register, f"{name}{number}", SHARED_SECRET)
+            for number, wire in enumerate(wires)
+        ]
+        await in_parallel(jobs, 8)
+        return wires
+
+    async def need_senders(self) -> None:
+        if not self.senders:
+            self.senders = await self.accounts("sender", SENDERS)
+
+    async def need_crowd(self) -> None:
+        await self.need_senders()
+        if not self.crowd:
+            self.crowd = await self.accounts("member", self.crowd_size)
+
+    async def catch_up(self, wire: Wire) -> None:
+        """Sync until there is no news."""
+        while True:
+            answer = await wire.sync(self.tokens.get(wire, ""), sync_filter=LAZY)
+            self.tokens[wire] = answer["next_batch"]
+            if not answer.get("rooms", {}).get("join"):
+                return
+
+    def close(self) -> None:
+        for wire in [*self.senders, *self.crowd]:
+            wire.close()
+
+
+@dataclass(frozen=True)
+class Workload:
+    name: str
+    title: str
+    unit: str
+    prepare: Callable[[World], Awaitable[None]]
+    run: Callable[[World, float], Awaitable[Sample]]
+    target: float
+    """How many times better than Synapse we promise to be."""
+    less_is_better: bool = False
+    warm_up: bool = True
+
+
+# Messages
+
+
+async def prepare_rooms(world: World) -> None:
+    await world.need_senders()
+    if not world.rooms:
+        world.rooms = [await wire.create_room(preset="private_chat") for wire in world.senders]
+
+
+async def send_to_rooms(world: World, seconds: float) -> Sample:
+    pairs = zip(world.senders, world.rooms, strict=True)
+    return await closed_loop([functools.partial(wire.send, room, "hello") for wire, room in pairs], seconds)
+
+
+async def prepare_common_room(world: World) -> None:
+    await world.need_senders()
+    if not world.common_room:
+        world.common_room = await world.senders[0].create_room(preset="public_chat")
+        for wire in world.senders[1:]:
+            await wire.join(world.common_room)
+
+
+async def send_to_common_room(world: World, seconds: float) -> Sample:
+    workers = [functools.partial(wire.send, world.common_room, "hello") for wire in world.senders]
+    return await closed_loop(workers, seconds)
+
+
+# Sync
+
+
+async def prepare_sync(world: World) -> None:
+    await prepare_rooms(world)
+    await prepare_common_room(world)
+
+
+async def empty_sync(world: World, seconds: float) -> Sample:
+    for wire in world.senders:
+        await world.catch_up(wire)
+
+    async def sync(wire: Wire) -> None:
+        answer = await wire.request("GET", sync_path(world.tokens[wire]))
+        assert answer.status == 200, answer
+
+    return await closed_loop([functools.partial(sync, wire) for wire in world.senders], seconds)
+
+
+# Joins and rooms
+
+
+async def joins(world: World, _seconds: float) -> Sample:
+    """One burst: the whole crowd into a new room, 16 at a time."""
+    room = await world.senders[0].create_room(preset="public_chat")
+    started = time.perf_counter()
+    latencies = await in_parallel([functools.partial(wire.join, room) for wire in world.crowd], 16)
+    elapsed = time.perf_counter() - started
+    world.crowded_room = world.crowded_room or room
+    return Sample(len(latencies) / elapsed, latencies, len(latencies))
+
+
+async def create_rooms(world: World, seconds: float) -> Sample:
+    workers = [
+        functools.partial(wire.create_room, preset="private_chat", name="A room", topic="Whatever")
+        for wire in world.senders[:16]
+    ]
+    return await closed_loop(workers, seconds)
+
+
+# Delivery
+
+
+async def prepare_crowded_room(world: World) -> None:
+    await world.need_crowd()
+    if not world.crowded_room:
+        await joins(world, 0)
+    await in_parallel([functools.partial(world.catch_up, wire) for wire in world.crowd], 8)
+
+
+async def delivery(world: World, seconds: float) -> Sample:
+    """A message to a crowd whose syncs all wait: seconds from sending until each member has it.
+
+    As many messages as fit into the time, three at least; the value is the 99th percentile over all.
+    """
+    latencies: list[float] = []
+    started = time.perf_counter()
+    await in_parallel([functools.partial(world.catch_up, wire) for wire in world.crowd], 8)
+    count = 0
+    while count < 3 or time.perf_counter() - started < seconds:
+        count += 1
+        text = f"news {count} {started}"
+        listeners = [asyncio.create_task(_hear(world, wire, text)) for wire in world.crowd]
+        await asyncio.sleep(0.5 + len(listeners) / 200)  # until they wait, for the slowest server too
+        sent = time.perf_counter()
+        await world.senders[0].send(world.crowded_room, text)
+        latencies += [at - sent for at in await asyncio.gather(*listeners)]
+    return Sample(percentile(latencies, 0.99), latencies, len(latencies))
+
+
+async def _hear(world: World, wire: Wire, text: str) -> float:
+    """Sync until the text arrives; when it did."""
+    while True:
+        answer = await wire.request("GET", sync_path(world.tokens[wire], 60_000, LAZY))
+        assert answer.status == 200, answer
+        world.tokens[wire] = orjson.loads(answer.body)["next_batch"]
+        if text.encode() in answer.body:
+            return answer.at
+
+
+WORKLOADS = [
+    Workload("rooms", "messages into 32 rooms", "/s", prepare_rooms, send_to_rooms, 30),
+    Workload("room", "messages into one room", "/s", prepare_common_room, send_to_common_room, 25),
+    Workload("sync", "empty incremental syncs", "/s", prepare_sync, empty_sync, 5),
+    Workload("create", "rooms created", "/s", World.need_senders, create_rooms, 15),
+    Workload("joins", "joins into one room", "/s", World.need_crowd, joins, 25, warm_up=False),
+    Workload(
+        "delivery", "delivery, 99th percentile", " s", prepare_crowded_room, delivery, 20, True, warm_up=False
+    ),
+]
