@@ -1,0 +1,196 @@
+"""Every option of homeserver.yaml: name, type, default, meaning. The one place where they are described.
+
+`homeserver.yaml.example` and the checks of a file are made from this class (see declare.py). Names and
+meanings are Synapse's wherever the meaning is the same, so a file written for Synapse mostly just works.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from homeserver.app.config.declare import Bytes, Milliseconds, option
+from homeserver.app.config.sections import (
+    Database,
+    InviteRateLimits,
+    JoinRateLimits,
+    LimitRemoteRooms,
+    Listener,
+    LoginRateLimits,
+    LoginViaExistingSession,
+    PasswordConfig,
+    Presence,
+    RateLimit,
+    RateLimitTier,
+    TrustedKeyServer,
+    UiAuth,
+)
+
+SERVER_NAME = r"^([A-Za-z0-9.-]{1,230}|\[[0-9A-Fa-f:.]{2,45}\])(:[0-9]{1,5})?$"
+ROOM_VERSIONS = [str(number) for number in range(1, 13)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    server_name: str = option(
+        doc="The domain in the IDs of users and rooms (@alice:example.org). It can never be changed: "
+        "everything stored and every other server knows this one by it.",
+        heading="Server",
+        limits={"pattern": SERVER_NAME},
+        expected="a host name such as example.org, with a port only if it is part of the IDs",
+    )
+    public_baseurl: str | None = option(
+        None,
+        "The URL that clients reach this server at, if it is not https://<server_name>/.",
+        limits={"pattern": "^https?://"},
+        expected="a URL that starts with https:// (or http://)",
+        example="https://matrix.example.org/",
+    )
+    serve_server_wellknown: bool = option(
+        False,
+        "Answer /.well-known/matrix/server, so that other servers find this one on port 443. Only of use "
+        "where https://<server_name>/ itself leads here.",
+    )
+    extra_well_known_client_content: Mapping[str, Any] = option(
+        {}, "More keys for /.well-known/matrix/client.", example={"org.example.support": "mailto:help"}
+    )
+    listeners: tuple[Listener, ...] = option(
+        (Listener(port=8008),),
+        "Where to listen. TLS is usually left to a reverse proxy (then x_forwarded: true).",
+    )
+    max_upload_size: Bytes = option(50 * 1024**2, "The largest file somebody may upload.")
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = option(
+        "INFO", "How much to log. The log goes to standard error; let the service manager keep it."
+    )
+
+    tls_certificate_path: Path | None = option(
+        None,
+        "PEM file with the certificate and its chain, for listeners with tls: true.",
+        heading="TLS",
+        example="/etc/hearth/tls/fullchain.pem",
+    )
+    tls_private_key_path: Path | None = option(
+        None, "PEM file with the key of that certificate.", example="/etc/hearth/tls/privkey.pem"
+    )
+
+    database: Database = option(
+        Database(),
+        "SQLite needs nothing and carries a small community; PostgreSQL is for production.",
+        heading="Database",
+    )
+    event_cache_size: int = option(10_000, "How many events are kept in memory.", limits={"minimum": 100})
+
+    signing_key_path: Path = option(
+        Path("homeserver.signing.key"),
+        "The key this server signs events with, made by `hearth init`. Keep a copy of it.",
+        heading="Keys",
+    )
+    trusted_key_servers: tuple[TrustedKeyServer, ...] = option(
+        (TrustedKeyServer(server_name="matrix.org"),),
+        "Servers that are asked for the keys of servers that do not answer any more.",
+    )
+
+    enable_registration: bool = option(
+        False,
+        "Whether anybody may make an account. Protect an open server with registration_requires_token. "
+        "Accounts can always be made with `hearth register-user`.",
+        heading="Accounts",
+    )
+    registration_requires_token: bool = option(
+        False, "Whether making an account takes a token that an administrator gave out."
+    )
+    registration_shared_secret: str | None = option(
+        None,
+        "Whoever knows it can make accounts, also administrators, with registration closed. "
+        "`hearth register-user` uses it.",
+        limits={"minLength": 1},
+        example="a long random text",
+    )
+    registration_shared_secret_path: Path | None = option(
+        None, "The same, in a file of its own.", example="/etc/hearth/registration_secret"
+    )
+    allow_guest_access: bool = option(False, "Whether people may look around without an account.")
+    password_config: PasswordConfig = option(PasswordConfig(), "Passwords.")
+    session_lifetime: Milliseconds | None = option(
+        None, "After this time people have to log in again, whatever they do.", example="26w"
+    )
+    refreshable_access_token_lifetime: Milliseconds = option(
+        300_000, "How long an access token is good for, of clients that can refresh it."
+    )
+    refresh_token_lifetime: Milliseconds | None = option(
+        None, "How long a refresh token is good for if it is not used.", example="24h"
+    )
+    nonrefreshable_access_token_lifetime: Milliseconds | None = option(
+        None, "How long an access token is good for, of clients that cannot.", example="24h"
+    )
+    login_via_existing_session: LoginViaExistingSession = option(
+        LoginViaExistingSession(), "Signing in a new device with a code from a device that is signed in."
+    )
+    ui_auth: UiAuth = option(UiAuth(), "Asking for the password again before delicate requests.")
+
+    default_room_version: str = option(
+        "12", "The version of new rooms.", heading="Rooms", limits={"enum": ROOM_VERSIONS}
+    )
+    encryption_enabled_by_default_for_room_type: Literal["off", "invite", "all"] = option(
+        "off", "Which new rooms are encrypted even if the client did not ask: none, private ones, all."
+    )
+    allow_public_rooms_without_auth: bool = option(
+        False, "Whether the room directory can be read without an account."
+    )
+    allow_public_rooms_over_federation: bool = option(
+        False, "Whether other servers can read the room directory."
+    )
+    require_auth_for_profile_requests: bool = option(
+        False, "Whether display names and pictures are shown to people with an account only."
+    )
+    limit_remote_rooms: LimitRemoteRooms = option(
+        LimitRemoteRooms(), "Keeping small servers out of rooms too big for them."
+    )
+    presence: Presence = option(Presence(), "Who is online.")
+
+    rc_message: RateLimit = option(
+        RateLimit(per_second=0.2, burst_count=10),
+        "Limits are leaky buckets. This one: sending events, for each user.",
+        heading="Rate limits",
+    )
+    rc_registration: RateLimit = option(
+        RateLimit(per_second=0.17, burst_count=3), "Making accounts, for each address."
+    )
+    rc_registration_token_validity: RateLimit = option(
+        RateLimit(per_second=0.1, burst_count=5), "Asking whether a token is valid, for each address."
+    )
+    rc_login: LoginRateLimits = option(LoginRateLimits(), "Logging in.")
+    rc_joins: JoinRateLimits = option(JoinRateLimits(), "Joining rooms, for each user.")
+    rc_invites: InviteRateLimits = option(InviteRateLimits(), "Inviting people.")
+    rc_room_creation: RateLimit = option(
+        RateLimit(per_second=0.016, burst_count=10), "Making rooms, for each user."
+    )
+    rate_limit_tiers: tuple[RateLimitTier, ...] = option(
+        (),
+        "Who has wider limits, or none; the first tier that fits counts. Bots belong here.",
+        example=[{"users": ["@bot-*:example.org"], "factor": 10}, {"addresses": ["192.0.2.7"], "factor": 0}],
+    )
+
+    federation_domain_whitelist: tuple[str, ...] | None = option(
+        None,
+        "If given, the only servers this one speaks with.",
+        heading="Federation",
+        example=["example.com"],
+    )
+    federation_custom_ca_list: tuple[Path, ...] = option(
+        (),
+        "PEM files of certificate authorities to trust beside those of the system.",
+        example=["/etc/hearth/tls/our-ca.pem"],
+    )
+    federation_verify_certificates: bool = option(
+        True, "Whether the certificates of other servers are checked. Only a test may say false."
+    )
+
+    media_store_path: Path = option(Path("media_store"), "Where uploaded files are kept.", heading="Media")
+
+    app_service_config_files: tuple[Path, ...] = option(
+        (),
+        "Registrations of bridges and bots.",
+        heading="Application services",
+        example=["/etc/hearth/irc-bridge.yaml"],
+    )
