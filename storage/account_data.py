@@ -12,7 +12,10 @@ GLOBAL = ""
 DELETED = b""
 
 _COLUMNS = ("user_id", "room_id", "type", "content", "position")
-_UPSERT = "ON CONFLICT (user_id, room_id, type) DO UPDATE SET content = excluded.content, position = excluded.position"
+_UPSERT = (
+    "ON CONFLICT (user_id, room_id, type) DO UPDATE"
+    " SET content = excluded.content, position = excluded.position"
+)
 
 
 def set_account_data(

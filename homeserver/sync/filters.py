@@ -33,7 +33,10 @@ RoomId = Annotated[str, msgspec.Meta(pattern="^!")]
 Limit = Annotated[int, msgspec.Meta(ge=0)]
 
 
-__all__ = ["EVERYTHING", "EventFilter", "Filter", "Filters", "RoomEventFilter", "RoomFilter", "parse", "room_event_filter"]
+__all__ = [
+    "EVERYTHING", "EventFilter", "Filter", "Filters", "RoomEventFilter", "RoomFilter", "parse",
+    "parse_room_event_filter", "room_event_filter",
+]
 
 # The definitions as clients write them. Unknown keys are ignored: old and new clients send them.
 
@@ -87,7 +90,7 @@ def _event_rules(spec: _EventFilterSpec) -> dict[str, Any]:
     types = None if isinstance(spec.types, UnsetType) else Types(spec.types)
     not_senders = _set(spec.not_senders) or frozenset()
     limit = None if isinstance(spec.limit, UnsetType) else min(spec.limit, MAX_LIMIT)
-    nothing = spec.types == [] or "*" in (not_types or ()) or (senders is not None and not senders - not_senders)
+    nobody = senders is not None and not senders - not_senders
     return {
         "limit": limit,
         "types": types,
@@ -95,7 +98,7 @@ def _event_rules(spec: _EventFilterSpec) -> dict[str, Any]:
         "senders": senders,
         "not_senders": not_senders,
         "is_trivial": types is None and not not_types and senders is None and not not_senders,
-        "is_empty": nothing or limit == 0,
+        "is_empty": spec.types == [] or "*" in (not_types or ()) or nobody or limit == 0,
     }
 
 
@@ -209,10 +212,11 @@ class Filters:
 
     async def definition(self, user_id: str, filter_id: str) -> bytes:
         """The JSON as it was uploaded; NotFound if this user has no such filter."""
-        found = await self._db.read(store.filter_definition, user_id, filter_id) if _is_id(filter_id) else None
-        if found is None:
-            raise NotFound("Unknown filter.")
-        return found
+        if _is_id(filter_id):
+            found = await self._db.read(store.filter_definition, user_id, filter_id)
+            if found is not None:
+                return found
+        raise NotFound("Unknown filter.")
 
     async def resolve(self, user_id: str, parameter: str | None) -> Filter:
         """The `filter` parameter of `/sync`: absent, inline JSON or an ID. Raises InvalidParam."""

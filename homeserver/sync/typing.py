@@ -7,7 +7,7 @@ last change are kept; a client that has not seen that position gets the list. Ty
 repeat every few seconds, changes no list and wakes nobody.
 """
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import Protocol
 
 from homeserver.clock import Clock, Timer
@@ -16,7 +16,7 @@ MAX_TIMEOUT_MS = 120_000
 
 
 class Positions(Protocol):
-    def next(self, rooms: Iterable[str] = (), users: Iterable[str] = ()) -> int:
+    def next(self, rooms: Sequence[str] = (), users: Sequence[str] = ()) -> int:
         """A new ephemeral position; wakes the members of `rooms`, and `users`."""
         ...
 
