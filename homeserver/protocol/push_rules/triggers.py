@@ -16,6 +16,7 @@ from typing import Any
 from homeserver.protocol.push_rules import globs
 from homeserver.protocol.push_rules.base import ROOM_MENTION
 from homeserver.protocol.push_rules.conditions import PushEvent, compile_condition
+from homeserver.protocol.push_rules.defaults import MASTER
 from homeserver.protocol.push_rules.rule import NOTHING, Rule
 from homeserver.protocol.push_rules.ruleset import Ruleset
 
@@ -59,9 +60,11 @@ def triggered_by(event: PushEvent, base: int, *, words: bool) -> Iterator[Trigge
 
 
 def _all_triggers(ruleset: Ruleset) -> Iterator[Trigger]:
-    for _, rule_id in ruleset.changed:
+    for (_, rule_id), rule in ruleset.changed.items():
         if rule_id in _DEFAULTS:
             yield _DEFAULTS[rule_id]
+        elif rule_id == MASTER and rule.enabled:
+            yield ANY
     for rules in ruleset.custom.values():
         for rule in rules:
             if rule.enabled:
