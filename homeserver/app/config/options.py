@@ -149,26 +149,27 @@ class Config:
     presence: Presence = option(Presence(), "Who is online.")
 
     rc_message: RateLimit = option(
-        RateLimit(per_second=0.2, burst_count=10),
-        "Limits are leaky buckets. This one: sending events, for each user.",
+        RateLimit(per_second=10, burst_count=100),
+        "Limits are leaky buckets, and more generous by default than Synapse's. This one: sending events, "
+        "for each user.",
         heading="Rate limits",
     )
     rc_registration: RateLimit = option(
-        RateLimit(per_second=0.17, burst_count=3), "Making accounts, for each address."
-    )
-    rc_registration_token_validity: RateLimit = option(
-        RateLimit(per_second=0.1, burst_count=5), "Asking whether a token is valid, for each address."
+        RateLimit(per_second=0.5, burst_count=20), "Making accounts, for each address."
     )
     rc_login: LoginRateLimits = option(LoginRateLimits(), "Logging in.")
     rc_joins: JoinRateLimits = option(JoinRateLimits(), "Joining rooms, for each user.")
     rc_invites: InviteRateLimits = option(InviteRateLimits(), "Inviting people.")
     rc_room_creation: RateLimit = option(
-        RateLimit(per_second=0.016, burst_count=10), "Making rooms, for each user."
+        RateLimit(per_second=1, burst_count=30), "Making rooms, for each user."
     )
     rate_limit_tiers: tuple[RateLimitTier, ...] = option(
         (),
-        "Who has wider limits, or none; the first tier that fits counts. Bots belong here.",
-        example=[{"users": ["@bot-*:example.org"], "factor": 10}, {"addresses": ["192.0.2.7"], "factor": 0}],
+        "Users with limits of their own: bots, say. Administrators have none.",
+        example=[
+            {"users": ["@bot:example.org"], "factor": 10},
+            {"users": ["@bridge:example.org"], "factor": 0},
+        ],
     )
 
     federation_domain_whitelist: tuple[str, ...] | None = option(

@@ -56,33 +56,32 @@ class RateLimit:
 
 @dataclass(frozen=True, kw_only=True)
 class LoginRateLimits:
-    address: RateLimit = option(RateLimit(per_second=0.003, burst_count=5), "for each client address")
-    account: RateLimit = option(RateLimit(per_second=0.003, burst_count=5), "for each account")
+    address: RateLimit = option(RateLimit(per_second=0.5, burst_count=30), "for each client address")
+    account: RateLimit = option(RateLimit(per_second=0.2, burst_count=20), "for each account")
     failed_attempts: RateLimit = option(
-        RateLimit(per_second=0.17, burst_count=3), "for each account, failures only"
+        RateLimit(per_second=0.2, burst_count=10), "for each account, failures only"
     )
 
 
 @dataclass(frozen=True, kw_only=True)
 class JoinRateLimits:
-    local: RateLimit = option(RateLimit(per_second=0.1, burst_count=10), "rooms this server is in already")
-    remote: RateLimit = option(RateLimit(per_second=0.01, burst_count=10), "rooms it has yet to join")
+    local: RateLimit = option(RateLimit(per_second=1, burst_count=50), "rooms this server is in already")
+    remote: RateLimit = option(RateLimit(per_second=0.05, burst_count=10), "rooms it has yet to join")
 
 
 @dataclass(frozen=True, kw_only=True)
 class InviteRateLimits:
-    per_room: RateLimit = option(RateLimit(per_second=0.3, burst_count=10), "into one room")
-    per_user: RateLimit = option(RateLimit(per_second=0.003, burst_count=5), "to one user")
-    per_issuer: RateLimit = option(RateLimit(per_second=0.3, burst_count=10), "from one user")
+    per_room: RateLimit = option(RateLimit(per_second=1, burst_count=50), "into one room")
+    per_user: RateLimit = option(RateLimit(per_second=0.1, burst_count=20), "to one user")
+    per_issuer: RateLimit = option(RateLimit(per_second=1, burst_count=50), "from one user")
 
 
 @dataclass(frozen=True, kw_only=True)
 class RateLimitTier:
-    """A group of users or addresses for whom every limit is wider, or none holds."""
+    """Users for whom every limit is wider, narrower, or lifted."""
 
-    users: tuple[str, ...] = option((), "user IDs; * stands for any text")
-    addresses: tuple[str, ...] = option((), "addresses or networks, such as 10.0.0.0/8")
-    factor: float = option(0.0, "limits are multiplied by this; 0 lifts them", limits={"minimum": 0})
+    users: tuple[str, ...] = option(doc="user IDs")
+    factor: float = option(doc="limits are multiplied by this; 0 lifts them", limits={"minimum": 0})
 
 
 @dataclass(frozen=True, kw_only=True)

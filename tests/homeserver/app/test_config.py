@@ -54,8 +54,8 @@ def test_durations_and_sizes() -> None:
 
 def test_a_section_given_in_part_keeps_the_rest_of_its_own_default() -> None:
     config = read("server_name: a\nrc_message: {per_second: 7}\nrc_login: {account: {burst_count: 1}}\n")
-    assert config.rc_message == RateLimit(per_second=7, burst_count=10)
-    assert config.rc_login.account == RateLimit(per_second=0.003, burst_count=1)
+    assert config.rc_message == RateLimit(per_second=7, burst_count=100)
+    assert config.rc_login.account == RateLimit(per_second=0.2, burst_count=1)
     assert config.rc_login.failed_attempts == Config(server_name="a").rc_login.failed_attempts
 
 
