@@ -59,7 +59,7 @@ def identity_keys_of(tx: Transaction, user_ids: Collection[str]) -> list[tuple[s
 def add_one_time_keys(
     tx: Transaction, user_id: str, device_id: str, keys: Sequence[OneTimeKey]
 ) -> OneTimeKey | None:
-    """Adds the keys that are new. Returns a key whose ID stands for another key already: then none is added."""
+    """Adds the keys that are new; or none, and returns one whose ID stands for another key already."""
     key_ids = tx.array({key.key_id for key in keys})
     where = f"user_id = ? AND device_id = ? AND {tx.any('key_id')}"
     held = {
@@ -112,7 +112,8 @@ def replace_fallback_keys(tx: Transaction, user_id: str, device_id: str, keys: S
 def one_time_key_counts(tx: Transaction, user_id: str, device_id: str) -> dict[str, int]:
     return dict(
         tx.all(
-            "SELECT algorithm, count(*) FROM one_time_key WHERE user_id = ? AND device_id = ? GROUP BY algorithm",
+            "SELECT algorithm, count(*) FROM one_time_key"
+            " WHERE user_id = ? AND device_id = ? GROUP BY algorithm",
             [user_id, device_id],
         )
     )

@@ -53,8 +53,7 @@ def changed_users(
             f"{sql} AND position > ? AND position <= ? AND {seen_by}", [among_or_own, since, upto, reader]
         )
         if reader is not None:
-            sql = "SELECT DISTINCT user_id, reader FROM device_list_change WHERE reader = ?"
-            rows += tx.all(f"{sql} AND position > ? AND position <= ?", [reader, since, upto])
+            rows += [(user_id, reader) for user_id in _signed_by(tx, reader, since, upto)]
     among = among if isinstance(among, set | frozenset | dict) else set(among)
     return {user_id for user_id, only_for in rows if only_for is not None or user_id in among}
 
@@ -65,6 +64,64 @@ def last_change(tx: Transaction, user_id: str) -> int:
         "SELECT max(position) FROM device_list_change WHERE user_id = ? AND reader IS NULL", [user_id]
     )
     return position or 0
+
+
+def joined_rooms(tx: Transaction, user_id: str) -> list[str]:
+    """Whose members must hear of the user's changes."""
+    rows = tx.all("SELECT room_id FROM membership WHERE user_id = ? AND membership = 'join'", [user_id])
+    return [room_id for (room_id,) in rows]
+
+
+def sharing(tx: Transaction, user_id: str, among: Collection[str]) -> set[str]:
+    """Who of these is joined to a room that the user is joined to; the user itself always counts."""
+    rows = tx.all(
+        "SELECT DISTINCT other.user_id FROM membership other"
+        " JOIN membership mine ON mine.room_id = other.room_id"
+        f" WHERE {tx.any('other.user_id')} AND other.membership = 'join'"
+        " AND mine.user_id = ? AND mine.membership = 'join'",
+        [tx.array(among), user_id],
+    )
+    return {other for (other,) in rows} | ({user_id} & set(among))
+
+
+def changes(tx: Transaction, user_id: str, since: int, upto: int) -> tuple[set[str], set[str]]:
+    """(changed, left) for one user, as `/keys/changes` and an incremental sync say it.
+
+    Users met since then count as changed, too: what the reader knows of them may be old.
+    """
+    changed = changed_users(tx, since, upto, None, user_id)
+    met, parted = _met_and_parted(tx, user_id, since)
+    still_shared = sharing(tx, user_id, changed | met | parted)
+    signed = _signed_by(tx, user_id, since, upto)
+    return (changed | met) & still_shared | signed, parted - still_shared
+
+
+def _signed_by(tx: Transaction, reader: str, since: int, upto: int) -> set[str]:
+    rows = tx.all(
+        "SELECT DISTINCT user_id FROM device_list_change WHERE reader = ? AND position > ? AND position <= ?",
+        [reader, since, upto],
+    )
+    return {user_id for (user_id,) in rows}
+
+
+def _met_and_parted(tx: Transaction, user_id: str, since: int) -> tuple[set[str], set[str]]:
+    """Who may have come to share a room with the user since then, and who may have stopped.
+
+    Memberships are judged as they are now. A room the user itself joined or left brings all its members.
+    """
+    rows = tx.all(
+        "SELECT other.user_id, other.membership, mine.membership FROM membership mine"
+        " JOIN membership other ON other.room_id = mine.room_id AND other.user_id <> mine.user_id"
+        " WHERE mine.user_id = ? AND mine.membership IN ('join', 'leave', 'ban')"
+        " AND (mine.position > ? OR mine.membership = 'join' AND other.position > ?)"
+        " AND other.membership IN ('join', 'leave', 'ban')",
+        [user_id, since, since],
+    )
+    met: set[str] = set()
+    parted: set[str] = set()
+    for other, membership, own in rows:
+        (met if membership == own == "join" else parted).add(other)
+    return met, parted
 
 
 def _insert(tx: Transaction, rows: Sequence[tuple[int, str, str, str | None]]) -> None:

@@ -14,7 +14,8 @@ from storage.transaction import Transaction
 _BETTER = (
     "excluded.is_verified > s.is_verified OR excluded.is_verified = s.is_verified AND ("
     "excluded.first_message_index < s.first_message_index"
-    " OR excluded.first_message_index = s.first_message_index AND excluded.forwarded_count < s.forwarded_count)"
+    " OR excluded.first_message_index = s.first_message_index"
+    " AND excluded.forwarded_count < s.forwarded_count)"
 )
 
 

@@ -22,6 +22,11 @@ def add(tx: Transaction, messages: Sequence[tuple[str, str, bytes]]) -> int:
     return position
 
 
+def known_devices(tx: Transaction, user_ids: Collection[str]) -> list[tuple[str, str]]:
+    """(user, device) of all devices of these users, keys or none."""
+    return tx.all(f"SELECT user_id, device_id FROM device WHERE {tx.any('user_id')}", [tx.array(user_ids)])
+
+
 def messages(tx: Transaction, user_id: str, device_id: str, upto: int, limit: int) -> list[tuple[int, bytes]]:
     """The oldest messages that wait: (position, event)."""
     return tx.all(

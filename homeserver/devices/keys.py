@@ -1,0 +1,221 @@
+"""Identity keys of devices: uploading and querying them.
+
+https://spec.matrix.org/v1.19/client-server-api/#key-management-api
+
+Keys are stored as their owner's clients made them, signatures included; a query adds to the stored bytes
+what is not signed (`unsigned`) and the signatures that only the asker may see. Most answers are thus put
+together without parsing a single key.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import orjson
+
+from homeserver.devices import one_time_keys, opaque
+from homeserver.devices.device_lists import JoinedRooms
+from homeserver.devices.remote import MAX_WAIT_MS, NoRemotes, RemoteKeys, answers_about, ask_all, by_server
+from homeserver.errors import BadJson, Forbidden, InvalidParam
+from storage import cross_signing, device_keys, device_lists, to_device, transactions
+from storage.cross_signing import CrossSigningKey, UserSignature
+from storage.database import Database
+from storage.device_keys import OneTimeKey
+from storage.transaction import Transaction
+
+MAX_KEYS_BYTES = 65_536
+
+
+class _Upload(NamedTuple):
+    identity: dict[str, Any] | None
+    one_time: list[OneTimeKey]
+    fallback: list[OneTimeKey]
+
+
+class _Found(NamedTuple):
+    devices: list[tuple[str, str, bytes, str | None]]
+    cross_signing: list[CrossSigningKey]
+    signatures: list[UserSignature]
+
+
+class DeviceKeys:
+    def __init__(
+        self, db: Database, server_name: str, joined_rooms: JoinedRooms, remote: RemoteKeys | None = None
+    ) -> None:
+        self._db = db
+        self._server_name = server_name
+        self._joined_rooms = joined_rooms
+        self.remote: RemoteKeys = remote or NoRemotes()
+
+    async def upload(
+        self,
+        user_id: str,
+        device_id: str,
+        *,
+        keys: Mapping[str, Any] | None = None,
+        one_time: Mapping[str, Any] | None = None,
+        fallback: Mapping[str, Any] | None = None,
+    ) -> dict[str, int]:
+        """Takes all of it or nothing; returns how many one-time keys are held, by algorithm."""
+        upload = _Upload(
+            identity=_parse_identity(user_id, device_id, keys) if keys else None,
+            one_time=one_time_keys.parse(one_time or {}),
+            fallback=one_time_keys.parse_fallback(fallback or {}),
+        )
+        if any(upload):
+            refused = await self._db.write(self._store, user_id, device_id, upload)
+            if refused is not None:
+                raise refused
+        return await self._db.read(device_keys.one_time_key_counts, user_id, device_id)
+
+    async def query(
+        self, viewer: str, wanted: Mapping[str, Collection[str]], timeout_ms: int = 10_000
+    ) -> bytes:
+        """`wanted`: user → devices, none meaning all. The JSON of the answer as `viewer` may see it."""
+        servers = by_server(wanted)
+        local = servers.pop(self._server_name, {})
+        found = await self._db.read(_find, list(local), viewer, list(wanted))
+        result = _local_answer(local, found, viewer)
+        timeout_ms = max(0, min(timeout_ms, MAX_WAIT_MS))
+        answers, result["failures"] = await ask_all(
+            servers,
+            lambda server, users: self.remote.query(
+                server, {user_id: list(devices) for user_id, devices in users.items()}, timeout_ms
+            ),
+        )
+        for server, answer in answers.items():
+            _add_remote_answer(result, answer, servers[server])
+        _add_signatures(result["master_keys"], found.signatures)
+        return orjson.dumps(result)
+
+    async def query_local(self, wanted: Mapping[str, Collection[str]]) -> dict[str, Any]:
+        """What other servers may see of our users' keys."""
+        return _local_answer(wanted, await self._db.read(_find, list(wanted), None, []), None)
+
+    def forget_devices(self, tx: Transaction, user_id: str, device_ids: Collection[str]) -> None:
+        """For the transaction that deletes devices: everything that was kept for them goes, too."""
+        to_device.forget_devices(tx, user_id, device_ids)
+        for device_id in device_ids:
+            transactions.forget_device(tx, user_id, device_id)
+        had_keys = device_keys.forget_devices(tx, user_id, device_ids)
+        if had_keys:
+            device_lists.record(tx, user_id, had_keys, self._joined_rooms(tx, user_id))
+
+    def renamed(self, tx: Transaction, user_id: str, device_id: str) -> None:
+        """For the transaction that changes a display name, which a query for keys shows."""
+        if device_keys.identity_keys(tx, user_id, device_id) is not None:
+            device_lists.record(tx, user_id, [device_id], self._joined_rooms(tx, user_id))
+
+    def _store(
+        self, tx: Transaction, user_id: str, device_id: str, upload: _Upload
+    ) -> Forbidden | InvalidParam | None:
+        """Returns why the upload is refused; it is judged before anything is written."""
+        if upload.identity is not None and any(
+            key.public_key == device_id for key in cross_signing.keys_of(tx, [user_id])
+        ):
+            return Forbidden("The device has the ID of one of your cross-signing keys.")
+        if upload.one_time:
+            other = device_keys.add_one_time_keys(tx, user_id, device_id, upload.one_time)
+            if other is not None:
+                name = f"{other.algorithm}:{other.key_id}"
+                return InvalidParam(f"One-time key {name} exists already and is another key.")
+        if upload.fallback:
+            device_keys.replace_fallback_keys(tx, user_id, device_id, upload.fallback)
+        if upload.identity is not None:
+            self._store_identity(tx, user_id, device_id, upload.identity)
+        return None
+
+    def _store_identity(self, tx: Transaction, user_id: str, device_id: str, keys: dict[str, Any]) -> None:
+        held_bytes = device_keys.identity_keys(tx, user_id, device_id)
+        if held_bytes is not None:
+            held = orjson.loads(held_bytes)
+            if opaque.without(held, "signatures") == opaque.without(keys, "signatures"):
+                # The same keys: signatures that came by other ways, such as cross-signing, stay.
+                keys = opaque.merge_signatures(held, keys["signatures"])
+        data = opaque.to_bytes(keys)
+        if data != held_bytes:
+            device_keys.put_identity_keys(tx, user_id, device_id, data)
+            device_lists.record(tx, user_id, [device_id], self._joined_rooms(tx, user_id))
+
+
+def _parse_identity(user_id: str, device_id: str, keys: Mapping[str, Any]) -> dict[str, Any]:
+    if keys.get("user_id") != user_id or keys.get("device_id") != device_id:
+        raise InvalidParam("user_id and device_id of the device keys must be those of the access token.")
+    algorithms = keys.get("algorithms")
+    if not isinstance(algorithms, list) or not all(isinstance(name, str) for name in algorithms):
+        raise BadJson("algorithms must be a list of strings.")
+    if not _strings(keys.get("keys")):
+        raise BadJson("keys must be an object of strings.")
+    if not _signatures(keys.get("signatures")):
+        raise BadJson("signatures must be an object of objects of strings.")
+    identity = opaque.without(keys, "unsigned")
+    if len(opaque.to_bytes(identity)) > MAX_KEYS_BYTES:
+        raise InvalidParam("The device keys are too large.")
+    return identity
+
+
+def _strings(value: Any) -> bool:
+    return isinstance(value, dict) and all(isinstance(each, str) for each in value.values())
+
+
+def _signatures(value: Any) -> bool:
+    return isinstance(value, dict) and all(_strings(by_key) for by_key in value.values())
+
+
+def _find(tx: Transaction, local: Sequence[str], viewer: str | None, signed: Sequence[str]) -> _Found:
+    return _Found(
+        device_keys.identity_keys_of(tx, local) if local else [],
+        cross_signing.keys_of(tx, local) if local else [],
+        cross_signing.signatures_by(tx, viewer, signed) if viewer is not None else [],
+    )
+
+
+_USAGE_FIELDS = {
+    "master": "master_keys",
+    "self_signing": "self_signing_keys",
+    "user_signing": "user_signing_keys",
+}
+
+
+def _local_answer(wanted: Mapping[str, Collection[str]], found: _Found, viewer: str | None) -> dict[str, Any]:
+    """Users without keys have an empty entry, whether they exist or not: that is nobody's business."""
+    devices: dict[str, dict[str, Any]] = {user_id: {} for user_id in wanted}
+    for user_id, device_id, keys, display_name in found.devices:
+        if not wanted[user_id] or device_id in wanted[user_id]:
+            unsigned = {} if display_name is None else {"device_display_name": display_name}
+            devices[user_id][device_id] = opaque.with_field(keys, "unsigned", unsigned)
+    answer: dict[str, Any] = {"device_keys": devices, **{field: {} for field in _USAGE_FIELDS.values()}}
+    for key in found.cross_signing:
+        if key.usage != "user_signing" or key.user_id == viewer:
+            answer[_USAGE_FIELDS[key.usage]][key.user_id] = opaque.fragment(key.keys)
+    return answer
+
+
+def _add_remote_answer(
+    result: dict[str, Any], answer: Mapping[str, Any], wanted: Mapping[str, Collection[str]]
+) -> None:
+    for user_id, devices in answers_about(answer, "device_keys", wanted).items():
+        result["device_keys"][user_id] = {
+            device_id: keys
+            for device_id, keys in devices.items()
+            if isinstance(keys, dict)
+            and (keys.get("user_id"), keys.get("device_id")) == (user_id, device_id)
+        }
+    for field in ("master_keys", "self_signing_keys"):
+        result[field] |= {
+            user_id: key
+            for user_id, key in answers_about(answer, field, wanted).items()
+            if key.get("user_id") == user_id
+            and _strings(key.get("keys"))
+            and _signatures(key.get("signatures", {}))
+        }
+
+
+def _add_signatures(master_keys: dict[str, Any], signatures: Sequence[UserSignature]) -> None:
+    """The viewer's own signatures on the master keys they were made for."""
+    for made in signatures:
+        key = master_keys.get(made.target_user_id)
+        if isinstance(key, orjson.Fragment):
+            key = orjson.loads(orjson.dumps(key))
+        if key is not None and f"ed25519:{made.target_key}" in key["keys"]:
+            by_signer = {made.signer: {made.signer_key_id: made.signature}}
+            master_keys[made.target_user_id] = opaque.merge_signatures(key, by_signer)

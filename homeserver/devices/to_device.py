@@ -1,0 +1,138 @@
+"""Messages from device to device, not kept in any room.
+
+https://spec.matrix.org/v1.19/client-server-api/#send-to-device-messaging
+
+Storing the messages, waking the receivers and remembering the transaction ID are one transaction, so a
+request that is repeated after a lost answer delivers nothing twice.
+"""
+
+import secrets
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import orjson
+
+from homeserver.clock import Clock
+from homeserver.devices import opaque
+from homeserver.devices.remote import by_server
+from homeserver.errors import InvalidParam, TooLarge
+from storage import to_device, transactions
+from storage.database import Database
+from storage.transaction import Transaction
+
+ALL_DEVICES = "*"
+MAX_MESSAGE_BYTES = 65_536
+# Other servers refuse an EDU that is larger, and would never get what waits behind it.
+MAX_EDU_BYTES = 60_000
+MAX_TYPE = 255
+
+Messages = Mapping[str, Mapping[str, Mapping[str, Any]]]
+
+
+class ToDevice:
+    """`federates` says whether a server is to be sent to; messages for others are dropped."""
+
+    def __init__(
+        self,
+        db: Database,
+        clock: Clock,
+        server_name: str,
+        *,
+        federates: Callable[[str], bool] = lambda domain: False,
+        new_id: Callable[[], str] = lambda: secrets.token_urlsafe(16),
+    ) -> None:
+        self._db = db
+        self._clock = clock
+        self._server_name = server_name
+        self._federates = federates
+        self._new_id = new_id
+
+    async def send(
+        self, sender: str, device_id: str | None, event_type: str, messages: Messages, txn_id: str
+    ) -> None:
+        """`messages`: user → device or `*` → content. Devices that do not exist get nothing."""
+        if len(event_type) > MAX_TYPE or len(txn_id) > MAX_TYPE:
+            raise InvalidParam("The event type or transaction ID is too long.")
+        servers = by_server(messages)
+        local = {
+            user_id: {device: _event(sender, event_type, content) for device, content in by_device.items()}
+            for user_id, by_device in servers.pop(self._server_name, {}).items()
+        }
+        edus = [
+            (server, *edu)
+            for server, users in servers.items()
+            if self._federates(server)
+            for edu in self._edus(sender, event_type, users)
+        ]
+        request = (sender, device_id, f"sendToDevice/{event_type}", txn_id)
+        await self._db.write(_store, request, local, edus, self._clock.now_ms())
+
+    async def receive(
+        self, sender: str, event_type: str, messages: Messages, origin: str, message_id: str
+    ) -> None:
+        """Messages of a remote server for our users; a message ID is taken once."""
+        local = {
+            user_id: {device: _event(sender, event_type, content) for device, content in by_device.items()}
+            for user_id, by_device in by_server(messages).get(self._server_name, {}).items()
+        }
+        request = (origin, None, "m.direct_to_device", message_id)
+        await self._db.write(_store, request, local, [], self._clock.now_ms())
+
+    def _edus(
+        self, sender: str, event_type: str, users: Mapping[str, Mapping[str, Mapping[str, Any]]]
+    ) -> Iterator[tuple[str, bytes]]:
+        """(message ID, content) of as few EDUs as fit."""
+        batch: dict[str, dict[str, Any]] = {}
+        size = 0
+        for user_id, by_device in users.items():
+            for device, content in by_device.items():
+                data = _event(sender, event_type, content)
+                if batch and size + len(data) > MAX_EDU_BYTES:
+                    yield self._edu(sender, event_type, batch)
+                    batch, size = {}, 0
+                batch.setdefault(user_id, {})[device] = content
+                size += len(data)
+        if batch:
+            yield self._edu(sender, event_type, batch)
+
+    def _edu(self, sender: str, event_type: str, messages: dict[str, dict[str, Any]]) -> tuple[str, bytes]:
+        message_id = self._new_id()
+        content = {"message_id": message_id, "messages": messages, "sender": sender, "type": event_type}
+        return message_id, orjson.dumps(content)
+
+
+def _event(sender: str, event_type: str, content: Mapping[str, Any]) -> bytes:
+    event = opaque.to_bytes({"content": content, "sender": sender, "type": event_type})
+    if len(event) > MAX_MESSAGE_BYTES:
+        raise TooLarge("A message is larger than 64 KiB.")
+    return event
+
+
+def _store(
+    tx: Transaction,
+    request: tuple[str, str | None, str, str],
+    local: Mapping[str, Mapping[str, bytes]],
+    edus: list[tuple[str, str, bytes]],
+    now_ms: int,
+) -> None:
+    if transactions.seen(tx, *request) is not None:
+        return
+    messages = _for_known_devices(tx, local)
+    if messages:
+        to_device.add(tx, messages)
+    if edus:
+        to_device.add_to_outbox(tx, edus)
+    transactions.remember(tx, *request, b"{}", now_ms)
+
+
+def _for_known_devices(
+    tx: Transaction, local: Mapping[str, Mapping[str, bytes]]
+) -> list[tuple[str, str, bytes]]:
+    """A message for a device by name comes before one for all devices: a device gets one."""
+    messages = []
+    for user_id, device_id in to_device.known_devices(tx, list(local)) if local else ():
+        by_device = local[user_id]
+        message = by_device.get(device_id, by_device.get(ALL_DEVICES))
+        if message is not None:
+            messages.append((user_id, device_id, message))
+    return messages
