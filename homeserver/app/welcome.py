@@ -1,4 +1,4 @@
-"""What `make run` prints: where the server is and what to do next. `python -m homeserver.app.welcome FILE`."""
+"""What `make run` prints: where the server is, what to do next. `python -m homeserver.app.welcome FILE`."""
 
 import sys
 from pathlib import Path
