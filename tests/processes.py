@@ -225,3 +225,6 @@ def free_port() -> int:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
+
+
+SERVER_KINDS: dict[str, type[ServerProcess]] = {"hearth": Hearth, "synapse": Synapse}
