@@ -54,7 +54,7 @@ class StoredEvent:
     state_before: int | None
     state_after: int | None
     status: int = ACCEPTED
-    notify: bool = False
+    notify: int = 0  # the base: see homeserver.protocol.push_rules.base
     thread: str | None = None
     replaces: str | None = None
     redacted_by: str | None = None
@@ -84,7 +84,7 @@ def add(tx: Transaction, stored: StoredEvent) -> None:
         stored.state_before,
         stored.state_after,
         stored.status,
-        int(stored.notify),
+        stored.notify,
         stored.thread,
         stored.replaces,
         stored.redacted_by,
@@ -189,7 +189,7 @@ def _from_row(row: tuple[Any, ...]) -> StoredEvent:
         state_before=before,
         state_after=after,
         status=status,
-        notify=bool(notify),
+        notify=notify,
         thread=thread,
         replaces=replaces,
         redacted_by=redacted_by,
