@@ -1,0 +1,43 @@
+"""The declared endpoints against the list of the specification's operations."""
+
+from pathlib import Path
+
+import pytest
+
+from homeserver.http.endpoint import OPEN, Endpoint
+from tests.spec.support import beyond, endpoints, operations, page, routes
+
+PAGE = Path(__file__).parents[2] / "docs" / "spec-support.md"
+OWN_PREFIXES = (
+    "/_synapse/",
+    "/_hearth/",
+    "/_matrix/client/unstable/",
+    "/_matrix/federation/unstable/",
+    "/health",
+)
+
+# Paths of older versions of the specification that clients in use still ask for.
+OLDER: frozenset[str] = frozenset()
+
+
+def test_the_list_is_complete() -> None:
+    assert len(operations()) == 212
+
+
+def test_the_committed_page_is_the_generated_one() -> None:
+    assert PAGE.read_text() == page(), "run: make spec-support"
+
+
+def test_nothing_is_served_open_that_the_specification_closes() -> None:
+    served = routes(endpoints())
+    for operation in operations():
+        endpoint = served.get(operation.route)
+        if endpoint is not None and operation.authenticated and operation.api == "client-server":
+            assert endpoint.auth is not OPEN, operation
+
+
+@pytest.mark.parametrize("endpoint", beyond(endpoints()), ids=lambda endpoint: endpoint.paths[0])
+def test_what_is_not_specified_does_not_look_as_if(endpoint: Endpoint) -> None:
+    """Also finds a misspelt path."""
+    path = endpoint.paths[0]
+    assert path.startswith(OWN_PREFIXES) or path in OLDER
