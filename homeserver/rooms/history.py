@@ -1,0 +1,271 @@
+"""Reading a room's past: pages of its timeline, one event and its surroundings, its state, its members.
+
+https://spec.matrix.org/v1.19/client-server-api/#syncing (messages, context)
+https://spec.matrix.org/v1.19/client-server-api/#room-history-visibility
+
+Everybody first passes one door, `access`: who is joined reads on, who left reads up to the leave, and a
+world-readable room is open to all. Then each event is judged by itself (`sight`, `paging`).
+"""
+
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass
+
+from homeserver.errors import Forbidden, NotFound
+from homeserver.protocol.visibility import VISIBILITY_KEY, WORLD_READABLE, history_visibility
+from homeserver.rooms.paging import Scan, between, members_at, scan, state_around, token, upto
+from homeserver.rooms.registry import Registry, Room
+from homeserver.rooms.sight import Departure, Reader, Sight, departure
+from homeserver.rooms.state import Entries
+from homeserver.sync.filter_rules import RoomEventFilter
+from storage import events as event_rows
+from storage import snapshots, timeline
+from storage.events import StoredEvent
+from storage.state_at import MEMBER
+from storage.timeline import Place, Window
+from storage.transaction import Transaction
+
+MOST_EVENTS = 1000
+_EMPTY = Place(0, 0)
+
+EVERYTHING = RoomEventFilter()
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """How somebody may read a room. `departed`: where their time in it ended.
+
+    `arrived_upto` bounds what they see of the timeline, None without a bound.
+    """
+
+    room: Room
+    joined: bool
+    departed: Departure | None = None
+    arrived_upto: int | None = None
+
+
+@dataclass(slots=True)
+class Page:
+    """Events in the order asked for. `end` is None where there is no more."""
+
+    events: list[StoredEvent]
+    start: str
+    end: str | None
+    state: list[StoredEvent]
+    membership_of: Callable[[StoredEvent], str | None]
+
+
+@dataclass(slots=True)
+class Context:
+    event: StoredEvent
+    before: list[StoredEvent]
+    after: list[StoredEvent]
+    start: str
+    end: str
+    state: list[StoredEvent]
+    membership_of: Callable[[StoredEvent], str | None]
+
+
+class History:
+    def __init__(
+        self, registry: Registry, ignored_users: Callable[[str], Awaitable[frozenset[str]]]
+    ) -> None:
+        self._registry = registry
+        self._db = registry.db
+        self._events = registry.events
+        self._ignored_users = ignored_users
+
+    async def access(self, room_id: str, user_id: str) -> Access:
+        """Raises Forbidden for those who may not read the room at all, or where there is none."""
+        try:
+            room = await self._registry.get(room_id)
+        except NotFound:
+            raise Forbidden("You are not a member of this room.") from None
+        if room.membership(user_id) == "join":
+            return Access(room, True)
+        world_readable = await self.is_world_readable(room)
+        row = (await self._registry.memberships.of(user_id)).get(room_id)
+        departed = None
+        if row is not None and not row.forgotten:
+            departed = await self._db.read(departure, room.nid, user_id)
+        if world_readable:
+            return Access(room, False, departed)
+        if departed is None:
+            raise Forbidden("You are not a member of this room.")
+        return Access(room, False, departed, departed.position)
+
+    async def is_world_readable(self, room: Room) -> bool:
+        """Whether everybody may read what is sent now."""
+        entry = room.head.state.entries.get(VISIBILITY_KEY)
+        stored = await self._events.get(entry.event_id) if entry is not None else None
+        return stored is not None and history_visibility(stored.event.content) == WORLD_READABLE
+
+    async def messages(
+        self,
+        room_id: str,
+        user_id: str,
+        *,
+        backwards: bool,
+        start: str | None,
+        stop: str | None,
+        limit: int,
+        wanted: RoomEventFilter = EVERYTHING,
+    ) -> Page:
+        """A page of the timeline; raises InvalidParam for tokens that are none."""
+        access = await self.access(room_id, user_id)
+        readable = Window(access.room.nid, arrived_upto=access.arrived_upto)
+        window = between(readable, start, stop, backwards)
+        reader = await self._reader(access, user_id)
+
+        def read(tx: Transaction) -> tuple[Scan, Sight, list[StoredEvent]]:
+            sight = Sight(tx, access.room.nid, reader)
+            asked = min(limit, MOST_EVENTS)
+            found = scan(tx, sight, window, room_id, wanted, backwards=backwards, limit=asked)
+            state: list[StoredEvent] = []
+            if wanted.lazy_load_members and found.events:
+                newest = found.events[0] if backwards else found.events[-1]
+                senders = {stored.event.sender for stored in found.events}
+                state = members_at(tx, access.room.nid, newest.state_after, senders)
+            return found, sight, state
+
+        found, sight, state = await self._db.read(read)
+        inner, outer = timeline.before, timeline.place_of
+        if backwards:
+            inner, outer = outer, inner
+        begin = start or token(inner(found.first) if found.first is not None else _EMPTY)
+        end = token(outer(found.last)) if found.last is not None else begin
+        return Page(
+            events=self._known(found.events),
+            start=begin,
+            end=end if found.more else None,
+            state=self._known(state),
+            membership_of=sight.membership_of,
+        )
+
+    async def event(self, room_id: str, user_id: str, event_id: str) -> tuple[StoredEvent, str | None]:
+        """The event and the reader's membership at it; NotFound also where it may not be seen."""
+        try:
+            access = await self.access(room_id, user_id)
+        except Forbidden:
+            raise NotFound("Event not found.") from None
+        found = await self._one(access, user_id, event_id)
+        if found is None:
+            raise NotFound("Event not found.")
+        return found
+
+    async def context(
+        self, room_id: str, user_id: str, event_id: str, limit: int, wanted: RoomEventFilter = EVERYTHING
+    ) -> Context:
+        access = await self.access(room_id, user_id)
+        found = await self._one(access, user_id, event_id)
+        if found is None or found[0].position is None:
+            raise NotFound("Event not found.")
+        target, _ = found
+        reader = await self._reader(access, user_id)
+        half = min(limit, MOST_EVENTS) // 2
+        room = access.room.nid
+
+        def read(tx: Transaction) -> tuple[Scan, Scan, Sight, list[StoredEvent]]:
+            sight = Sight(tx, room, reader)
+            sight.visible([target])
+            older = Window(room, upto=timeline.before(target), arrived_upto=access.arrived_upto)
+            newer = Window(room, above=timeline.place_of(target), arrived_upto=access.arrived_upto)
+            before = scan(tx, sight, older, room_id, wanted, backwards=True, limit=half)
+            rest = min(limit, MOST_EVENTS) - half
+            after = scan(tx, sight, newer, room_id, wanted, backwards=False, limit=rest)
+            last = after.events[-1] if after.events else target
+            senders = {stored.event.sender for stored in (*before.events, target, *after.events)}
+            return before, after, sight, state_around(tx, last.state_after, senders, wanted)
+
+        before, after, sight, state = await self._db.read(read)
+        return Context(
+            event=target,
+            before=self._known(before.events),
+            after=self._known(after.events),
+            start=token(timeline.before(before.last or target)),
+            end=token(timeline.place_of(after.last or target)),
+            state=self._known(state),
+            membership_of=sight.membership_of,
+        )
+
+    async def state(self, room_id: str, user_id: str) -> Entries:
+        """The state now, or as it was when the user left."""
+        access = await self.access(room_id, user_id)
+        if access.departed is None:
+            return access.room.head.state.entries
+        return await self._db.read(snapshots.read, access.departed.snapshot)
+
+    async def members(
+        self,
+        room_id: str,
+        user_id: str,
+        *,
+        at: str | None = None,
+        membership: str | None = None,
+        not_membership: str | None = None,
+    ) -> list[StoredEvent]:
+        """Member events of the state now, when the user left, or at the token. Raises InvalidParam."""
+        access = await self.access(room_id, user_id)
+        entries = await self._state_at(access, at)
+        everyone = membership is None and not_membership is None
+        event_ids = [
+            entry.event_id
+            for (type, _), entry in entries.items()
+            if type == MEMBER
+            and (
+                everyone
+                or (membership is not None and entry.membership == membership)
+                or (not_membership is not None and entry.membership != not_membership)
+            )
+        ]
+        found = await self._events.many(event_ids)
+        return [found[event_id] for event_id in event_ids if event_id in found]
+
+    async def _state_at(self, access: Access, at: str | None) -> Entries:
+        head = access.room.head.state
+        snapshot = head.snapshot
+        if access.departed is not None:
+            snapshot = access.departed.snapshot
+        if at is not None:
+            window = upto(Window(access.room.nid, arrived_upto=access.arrived_upto), at)
+            found = await self._db.read(timeline.last_snapshot, window)
+            if found is None:
+                return {}
+            snapshot = found
+        if snapshot is None or snapshot == head.snapshot:
+            return head.entries
+        return await self._db.read(snapshots.read, snapshot)
+
+    async def _one(
+        self, access: Access, user_id: str, event_id: str
+    ) -> tuple[StoredEvent, str | None] | None:
+        stored = await self._events.get(event_id)
+        if stored is None or stored.room != access.room.nid or stored.status != event_rows.ACCEPTED:
+            return None
+        if stored.position is None:
+            # From before we took part in the room: what still is state of it may be looked at.
+            entry = access.room.head.state.entries.get(stored.event.key) if stored.event.key else None
+            return (stored, None) if access.joined and entry and entry.event_id == event_id else None
+        if access.arrived_upto is not None and stored.position > access.arrived_upto:
+            return None
+        reader = await self._reader(access, user_id)
+
+        def read(tx: Transaction) -> str | None:
+            sight = Sight(tx, access.room.nid, reader)
+            return sight.membership_of(stored) if sight.visible([stored]) else None
+
+        membership = await self._db.read(read)
+        return (stored, membership) if membership is not None else None
+
+    async def _reader(self, access: Access, user_id: str) -> Reader:
+        return Reader(user_id, access.joined, await self._ignored_users(user_id))
+
+    def _known(self, events: Iterable[StoredEvent]) -> list[StoredEvent]:
+        """The objects in memory where there are any: their client form is made already.
+
+        Others are not kept, since nobody is likely to read the same old page again soon.
+        """
+        result = []
+        for stored in events:
+            known = self._events.cached(stored.event_id)
+            result.append(known if known is not None and known.position == stored.position else stored)
+        return result

@@ -1,0 +1,120 @@
+"""What one reader may see of one room's history, judged inside a database transaction.
+
+https://spec.matrix.org/v1.19/client-server-api/#room-history-visibility
+
+The rules want the history visibility and the reader's membership at each event. Most rooms have never had
+a visibility other than `shared` or `world_readable`; there somebody who is joined now sees everything, and
+no state is looked at. Elsewhere two keys of the state are searched for, never the whole of it.
+"""
+
+from bisect import bisect_right
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from homeserver.protocol import visibility
+from homeserver.protocol.visibility import SHARED, VISIBILITY_KEY
+from storage import state_at
+from storage.events import StoredEvent, select
+from storage.state_at import MEMBER, MemberEvent
+from storage.transaction import Transaction
+
+
+class Reader(NamedTuple):
+    """Who reads: are they joined now, and whose messages do they not want to see?"""
+
+    user_id: str
+    joined: bool
+    ignored: frozenset[str] = frozenset()
+
+
+class Departure(NamedTuple):
+    """Where somebody who is no longer joined stopped being it."""
+
+    position: int
+    snapshot: int
+
+
+def departure(tx: Transaction, room: int, user_id: str) -> Departure | None:
+    """Where the user's last time in the room ended; None for those who never were in it."""
+    found = None
+    was_joined = False
+    for event in state_at.member_events(tx, room, user_id):
+        if event.position is None or event.state_after is None or not event.accepted:
+            continue
+        if was_joined and event.membership != "join":
+            found = Departure(event.position, event.state_after)
+        was_joined = event.membership == "join"
+    return found
+
+
+class Sight:
+    """`visible(events)` leaves out what the reader may not see; `membership_of` what they were then."""
+
+    def __init__(self, tx: Transaction, room: int, reader: Reader) -> None:
+        self._tx = tx
+        self._reader = reader
+        own = state_at.member_events(tx, room, reader.user_id)
+        self._own = {event.nid: event for event in own}
+        self._arrived = [event for event in own if event.position is not None and event.accepted]
+        self._arrivals = [event.position or 0 for event in self._arrived]
+        joins = [event.position or 0 for event in self._arrived if event.membership == "join"]
+        self._last_join = joins[-1] if joins else None
+        self._settings = {
+            stored.nid: visibility.history_visibility(stored.event.content)
+            for stored in select(
+                tx,
+                "WHERE e.room = ? AND e.type = 'm.room.history_visibility' AND e.state_key = ''",
+                [room],
+            )
+        }
+        self._everything = reader.joined and visibility.sees_all_while_joined(self._settings.values())
+        self._memberships: dict[int, str] = {}
+
+    def visible(self, events: Iterable[StoredEvent]) -> list[StoredEvent]:
+        reader = self._reader
+        wanted = [
+            stored
+            for stored in events
+            if stored.event.state_key is not None or stored.event.sender not in reader.ignored
+        ]
+        if self._everything:
+            return wanted
+        before = self._before(wanted)
+        seen = []
+        for stored in wanted:
+            setting, membership = before.get(stored.state_before or 0, (SHARED, None))
+            _, after = visibility.state_after(stored.event, reader.user_id, setting, membership)
+            self._memberships[stored.nid] = after or "leave"
+            if visibility.may_see_event(
+                stored.event, reader.user_id, setting, membership, joined_later=self._joined_after(stored)
+            ):
+                seen.append(stored)
+        return seen
+
+    def membership_of(self, stored: StoredEvent) -> str:
+        """The reader's membership after this event.
+
+        Where the state was not looked at, it is what had arrived by then: the same but for forks.
+        """
+        exact = self._memberships.get(stored.nid)
+        if exact is not None:
+            return exact
+        known = bisect_right(self._arrivals, stored.position or 0)
+        return self._arrived[known - 1].membership if known else "leave"
+
+    def _joined_after(self, stored: StoredEvent) -> bool:
+        if self._reader.joined:
+            return True
+        return self._last_join is not None and self._last_join > (stored.position or 0)
+
+    def _before(self, events: Sequence[StoredEvent]) -> dict[int, tuple[str, str | None]]:
+        """(history visibility, the reader's membership) for each snapshot that the events stand on."""
+        snapshots = {stored.state_before for stored in events if stored.state_before is not None}
+        member_key = (MEMBER, self._reader.user_id)
+        candidates = dict.fromkeys(self._own, member_key) | dict.fromkeys(self._settings, VISIBILITY_KEY)
+        result = {}
+        for snapshot, state in state_at.at(self._tx, snapshots, candidates).items():
+            setting = self._settings[state[VISIBILITY_KEY]] if VISIBILITY_KEY in state else SHARED
+            own: MemberEvent | None = self._own[state[member_key]] if member_key in state else None
+            result[snapshot] = (setting, own.membership if own is not None else None)
+        return result
