@@ -23,6 +23,7 @@ from signedjson.key import read_signing_keys
 from homeserver.app import db
 from homeserver.app.config import Config, ConfigError, Listener, load
 
+ANSWER_SECONDS = 3.0
 EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}
 
 
@@ -202,9 +203,11 @@ def _check_port(address: str, listener: Listener) -> Finding:
 def _answers_matrix(address: str, listener: Listener) -> bool:
     host = EVERYWHERE.get(address, address)
     connection = (
-        http.client.HTTPSConnection(host, listener.port, timeout=3, context=ssl._create_unverified_context())
+        http.client.HTTPSConnection(
+            host, listener.port, timeout=ANSWER_SECONDS, context=ssl._create_unverified_context()
+        )
         if listener.tls
-        else http.client.HTTPConnection(host, listener.port, timeout=3)
+        else http.client.HTTPConnection(host, listener.port, timeout=ANSWER_SECONDS)
     )
     try:
         connection.request("GET", "/_matrix/client/versions")

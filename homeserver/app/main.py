@@ -28,9 +28,10 @@ def read_config(options: argparse.Namespace) -> Config:
 
 
 def _run(options: argparse.Namespace) -> int:
+    config = read_config(options)
     from homeserver.app import run  # brings in the whole server, which the other commands can do without
 
-    run.run(read_config(options))
+    run.run(config)
     return 0
 
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import difflib
+import ipaddress
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -121,6 +122,11 @@ def _with_secret(config: Config) -> Config:
 def _contradictions(config: Config, document: Document) -> Iterator[Problem]:
     """What no schema of single keys can see."""
     path: yaml_lines.Path
+    for index, tier in enumerate(config.rate_limit_tiers):
+        for address in filter(_is_no_network, tier.addresses):
+            path = ("rate_limit_tiers", index, "addresses")
+            remedy = "Give addresses such as 192.0.2.7 or networks such as 192.0.2.0/24."
+            yield Problem(_dotted(path), document.line(path), f"{_shown(address)} will not do", remedy)
     for index, listener in enumerate(config.listeners):
         if listener.tls and not (config.tls_certificate_path and config.tls_private_key_path):
             path = ("listeners", index, "tls")
@@ -145,6 +151,14 @@ def _contradictions(config: Config, document: Document) -> Iterator[Problem]:
         yield Problem(
             _dotted(path), document.line(path), "the database has no name", "Add dbname: hearth (or yours)."
         )
+
+
+def _is_no_network(address: str) -> bool:
+    try:
+        ipaddress.ip_network(address, strict=False)
+    except ValueError:
+        return True
+    return False
 
 
 def _unknown_keys(schema: Schema, value: Any, path: yaml_lines.Path, document: Document) -> Iterator[Problem]:

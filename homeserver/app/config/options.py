@@ -157,6 +157,9 @@ class Config:
     rc_registration: RateLimit = option(
         RateLimit(per_second=0.5, burst_count=20), "Making accounts, for each address."
     )
+    rc_registration_token_validity: RateLimit = option(
+        RateLimit(per_second=0.1, burst_count=5), "Asking whether a token is valid, for each address."
+    )
     rc_login: LoginRateLimits = option(LoginRateLimits(), "Logging in.")
     rc_joins: JoinRateLimits = option(JoinRateLimits(), "Joining rooms, for each user.")
     rc_invites: InviteRateLimits = option(InviteRateLimits(), "Inviting people.")
@@ -165,11 +168,8 @@ class Config:
     )
     rate_limit_tiers: tuple[RateLimitTier, ...] = option(
         (),
-        "Users with limits of their own: bots, say. Administrators have none.",
-        example=[
-            {"users": ["@bot:example.org"], "factor": 10},
-            {"users": ["@bridge:example.org"], "factor": 0},
-        ],
+        "Who has limits of their own: bots, say. The first tier that fits counts. Administrators have none.",
+        example=[{"users": ["@bot-*:example.org"], "factor": 10}, {"addresses": ["192.0.2.7"], "factor": 0}],
     )
 
     federation_domain_whitelist: tuple[str, ...] | None = option(

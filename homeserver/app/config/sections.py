@@ -78,9 +78,10 @@ class InviteRateLimits:
 
 @dataclass(frozen=True, kw_only=True)
 class RateLimitTier:
-    """Users for whom every limit is wider, narrower, or lifted."""
+    """Users or addresses for whom every limit is wider, narrower, or lifted."""
 
-    users: tuple[str, ...] = option(doc="user IDs")
+    users: tuple[str, ...] = option((), "user IDs; * stands for any text")
+    addresses: tuple[str, ...] = option((), "addresses or networks, such as 192.0.2.0/24")
     factor: float = option(doc="limits are multiplied by this; 0 lifts them", limits={"minimum": 0})
 
 

@@ -94,6 +94,10 @@ def test_merged_keys_are_overridden_by_own_ones() -> None:
         ("server_name: a\nserver_name: b", "line 2: server_name is given twice (first in line 1)"),
         ("server_name: a\n  b: c", "line 2: mapping values are not allowed here"),
         ("server_name: a\nregistration_requires_token: true", "line 2: registration_requires_token: registr"),
+        (
+            "server_name: a\nrate_limit_tiers:\n- factor: 0\n  addresses: [10.0.0.0/8, here]",
+            "line 4: rate_limit_tiers[0].addresses: 'here' will not do. Give addresses such as",
+        ),
         ("- a", "a list will not do"),
         ("server_name: a\nregistration_shared_secret_path: /nowhere/at/all", "line 2: registration_shared_"),
     ],
