@@ -21,6 +21,8 @@ from typing import Any
 
 import psutil
 
+from tests.postgres import PostgresServer
+
 ROOT = Path(__file__).resolve().parent.parent
 PEERS = Path(os.environ.get("HEARTH_PEERS", ROOT / ".cache"))
 SHARED_SECRET = "only for tests"
@@ -227,4 +229,14 @@ def free_port() -> int:
         return port
 
 
-SERVER_KINDS: dict[str, type[ServerProcess]] = {"hearth": Hearth, "synapse": Synapse}
+def server_of_its_own(engine: str, directory: Path, postgres: PostgresServer | None) -> ServerProcess:
+    """For a test that kills its server: a Hearth, not started yet.
+
+    HEARTH_TEST_SERVER=synapse makes it a Synapse: a test that fails there too is wrong.
+    """
+    kinds: dict[str, type[ServerProcess]] = {"hearth": Hearth, "synapse": Synapse}
+    database = None
+    if engine == "postgres":
+        assert postgres is not None
+        database = {"name": "psycopg2", "args": postgres.create_database()}
+    return kinds[os.environ.get("HEARTH_TEST_SERVER", "hearth")](directory, database)

@@ -160,6 +160,9 @@ class Wire:
         query = {"dir": direction, "limit": 100, **more} | ({"from": start} if start else {})
         return await self.call("GET", f"{room_path(room_id)}/messages?{_query(query)}")
 
+    async def event(self, room_id: str, event_id: str) -> Any:
+        return await self.call("GET", f"{room_path(room_id)}/event/{quote(event_id, safe='')}")
+
     async def sync(self, since: str = "", timeout: int = 0, sync_filter: Any = None) -> Any:
         return await self.call("GET", sync_path(since, timeout, sync_filter))
 
