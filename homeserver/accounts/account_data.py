@@ -40,7 +40,9 @@ class AccountData:
         self._ignored_changes = 0
         db.follow(self._follow)
 
-    async def set(self, user_id: str, room_id: str | None, data_type: str, content: Mapping[str, Any]) -> None:
+    async def set(
+        self, user_id: str, room_id: str | None, data_type: str, content: Mapping[str, Any]
+    ) -> None:
         _check(room_id, data_type)
         _refuse_managed(data_type)
         await self._db.write(store.set_account_data, user_id, room_id, data_type, encode(content))

@@ -149,7 +149,7 @@ def _check_value(key: str, value: Any) -> None:
 def _set_field(tx: Transaction, user_id: str, key: str, value: Any) -> Profile | None:
     """The new profile, or None where it says so already."""
     profile = store.get_profile(tx, user_id) or {}
-    if key in profile and profile[key] == value:
+    if key in profile and encode(profile[key]) == encode(value):
         return None
     profile[key] = value
     if len(encode(profile)) >= MAX_PROFILE_BYTES:

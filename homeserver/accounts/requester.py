@@ -8,6 +8,8 @@ the same address, so nothing about a single request may be stored on it.
 
 from dataclasses import dataclass
 
+from homeserver.errors import MatrixError
+
 
 @dataclass(slots=True, frozen=True)
 class Requester:
@@ -20,3 +22,12 @@ class Requester:
     token_id: int = 0
     address: str = ""
     user_agent: str = ""
+
+
+class UserLocked(MatrixError):
+    """The account is locked: clients keep their session, and may only log out."""
+
+    status, errcode = 401, "M_USER_LOCKED"
+
+    def __init__(self) -> None:
+        super().__init__("This account has been locked.", soft_logout=True)

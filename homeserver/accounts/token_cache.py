@@ -1,7 +1,8 @@
 """Access tokens already looked up: the reason an authenticated request reads no database.
 
 Bounded, least recently used out first. A user index beside it makes logging out, locking or suspending
-an account take effect on the very next request.
+an account take effect on the very next request. `version` counts what was dropped: a look-up that was
+under way meanwhile may have read the state before, and must not be remembered.
 """
 
 from collections import OrderedDict
@@ -28,8 +29,8 @@ class Identity:
         return self._requester.user_id
 
     @property
-    def device_id(self) -> str | None:
-        return self._requester.device_id
+    def token_id(self) -> int:
+        return self._requester.token_id
 
     def requester(self, address: str, user_agent: str) -> Requester:
         """Shared between requests for as long as they come from the same place."""
@@ -43,6 +44,7 @@ class Identity:
 
 class TokenCache:
     def __init__(self, size: int = 50_000) -> None:
+        self.version = 0
         self._size = size
         self._identities: OrderedDict[str, Identity] = OrderedDict()
         self._by_user: dict[str, set[str]] = {}
@@ -57,16 +59,22 @@ class TokenCache:
         self._identities[token] = identity
         self._by_user.setdefault(identity.user_id, set()).add(token)
         if len(self._identities) > self._size:
-            self.drop(next(iter(self._identities)))
-
-    def drop(self, token: str) -> None:
-        identity = self._identities.pop(token, None)
-        if identity is not None:
-            tokens = self._by_user[identity.user_id]
-            tokens.discard(token)
-            if not tokens:
-                del self._by_user[identity.user_id]
+            self._remove(next(iter(self._identities)))
 
     def drop_user(self, user_id: str) -> None:
+        self.version += 1
         for token in tuple(self._by_user.get(user_id, ())):
-            self.drop(token)
+            self._remove(token)
+
+    def drop_id(self, user_id: str, token_id: int) -> None:
+        self.version += 1
+        for token in tuple(self._by_user.get(user_id, ())):
+            if self._identities[token].token_id == token_id:
+                self._remove(token)
+
+    def _remove(self, token: str) -> None:
+        user_id = self._identities.pop(token).user_id
+        tokens = self._by_user[user_id]
+        tokens.discard(token)
+        if not tokens:
+            del self._by_user[user_id]

@@ -10,9 +10,9 @@ database, so `authenticate` returns either the requester or a coroutine of it.
 from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any, Protocol
 
-from homeserver.accounts.requester import Requester
+from homeserver.accounts.requester import Requester, UserLocked
 from homeserver.accounts.token_cache import Identity
-from homeserver.errors import Forbidden, GuestAccessForbidden, MatrixError, MissingToken, UnknownToken
+from homeserver.errors import Forbidden, GuestAccessForbidden, MissingToken, UnknownToken
 from homeserver.http.request import HttpRequest
 
 if TYPE_CHECKING:
@@ -65,9 +65,7 @@ class User:
         if identity.expires_at is not None and identity.expires_at <= now:
             raise UnknownToken("The access token has expired.", soft_logout=True)
         if identity.locked and not endpoint.locked:
-            raise MatrixError(
-                "This account has been locked.", status=401, errcode="M_USER_LOCKED", soft_logout=True
-            )
+            raise UserLocked
         requester = identity.requester(request.address, request.user_agent)
         if requester.is_guest and not endpoint.guests:
             raise GuestAccessForbidden("Guests may not do this.")
