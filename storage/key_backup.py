@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from storage.transaction import Transaction
 
+_CHUNK = 500
 _BETTER = (
     "excluded.is_verified > s.is_verified OR excluded.is_verified = s.is_verified AND ("
     "excluded.first_message_index < s.first_message_index"
@@ -82,13 +83,15 @@ def delete_version(tx: Transaction, user_id: str, version: int) -> None:
     tx.execute("DELETE FROM key_backup_session WHERE user_id = ? AND version = ?", [user_id, version])
 
 
-def put_sessions(tx: Transaction, user_id: str, version: int, sessions: Sequence[Session]) -> tuple[int, int]:
+def put_sessions(
+    tx: Transaction, user_id: str, version: int, sessions: Sequence[Session]
+) -> tuple[int, int]:
     """Stores those that are new or better than what is held; the new (etag, count)."""
-    changed = 0
-    before = _count(tx, user_id, version, sessions)
-    for start in range(0, len(sessions), 500):
-        some = sessions[start : start + 500]
-        row = f"({','.join('?' * (2 + len(Session._fields)))})"
+    changed = added = 0
+    row = f"({','.join('?' * (2 + len(Session._fields)))})"
+    for start in range(0, len(sessions), _CHUNK):
+        some = sessions[start : start + _CHUNK]
+        added += len(some) - _count_held(tx, user_id, version, some)
         changed += tx.execute(
             f"INSERT INTO key_backup_session AS s (user_id, version, {', '.join(Session._fields)})"
             f" VALUES {','.join([row] * len(some))}"
@@ -96,7 +99,6 @@ def put_sessions(tx: Transaction, user_id: str, version: int, sessions: Sequence
             f" {', '.join(f'{name} = excluded.{name}' for name in Session._fields[2:])} WHERE {_BETTER}",
             [value for session in some for value in (user_id, version, *session)],
         )
-    added = _count(tx, user_id, version, sessions) - before if changed else 0
     return _moved(tx, user_id, version, changed, added)
 
 
@@ -131,12 +133,13 @@ def _moved(tx: Transaction, user_id: str, version: int, changed: int, added: int
     return row[0], row[1]
 
 
-def _count(tx: Transaction, user_id: str, version: int, sessions: Sequence[Session]) -> int:
+def _count_held(tx: Transaction, user_id: str, version: int, sessions: Sequence[Session]) -> int:
     """How many of these sessions are held."""
     held: int = tx.value(
-        "SELECT count(*) FROM key_backup_session WHERE user_id = ? AND version = ?"
-        f" AND {tx.any('session_id')}",
-        [user_id, version, tx.array({session.session_id for session in sessions})],
+        f"WITH w (room_id, session_id) AS (VALUES {','.join(['(?,?)'] * len(sessions))})"
+        " SELECT count(*) FROM w JOIN key_backup_session s ON s.user_id = ? AND s.version = ?"
+        " AND s.room_id = w.room_id AND s.session_id = w.session_id",
+        [*(name for session in sessions for name in session[:2]), user_id, version],
     )
     return held
 

@@ -1,0 +1,89 @@
+"""Device list changes are one row each, and found by those who share a room."""
+
+from typing import Any
+
+from storage import device_lists, memberships
+from storage.memberships import Membership
+
+ALICE, BOB, CAROL, DAVE = (f"@{name}:hearth.test" for name in ("alice", "bob", "carol", "dave"))
+
+
+def member(db: Any, user_id: str, room_id: str, membership: str = "join") -> int:
+    def put(tx: Any) -> int:
+        position: int = tx.announce("event", rooms=[room_id])
+        memberships.put(tx, Membership(user_id, room_id, membership, None, "$e", user_id, position))
+        return position
+
+    position: int = db.write(put)
+    return position
+
+
+def changed(db: Any, user_id: str, *device_ids: str) -> int:
+    position: int = db.write(device_lists.record, user_id, device_ids or ("DEVICE",), ["!a:hearth.test"])
+    return position
+
+
+def test_a_change_is_announced_to_the_user_and_its_rooms(db: Any) -> None:
+    position = changed(db, ALICE, "ONE", "TWO")
+    [change] = [change for change in db.changes if change.stream == "device_list"]
+    assert (change.position, change.users, change.rooms) == (position, (ALICE,), ("!a:hearth.test",))
+    rows = db.read(lambda tx: tx.all("SELECT position, device_id FROM device_list_change ORDER BY device_id"))
+    assert rows == [(position, "ONE"), (position, "TWO")]
+
+
+def test_changed_users_are_those_after_since_up_to_upto(db: Any) -> None:
+    first, second, third = changed(db, ALICE), changed(db, BOB), changed(db, CAROL)
+    assert db.read(device_lists.changed_users, first, third, None) == {BOB, CAROL}
+    assert db.read(device_lists.changed_users, 0, second, None) == {ALICE, BOB}
+    assert db.read(device_lists.changed_users, 0, third, {ALICE, CAROL, DAVE}) == {ALICE, CAROL}
+    assert db.read(device_lists.changed_users, third, third, None) == set()
+    assert db.read(device_lists.last_change, BOB) == second
+    assert db.read(device_lists.last_change, DAVE) == 0
+
+
+def test_long_ago_goes_by_user(db: Any, monkeypatch: Any) -> None:
+    monkeypatch.setattr(device_lists, "_FEW", 3)
+    for _ in range(3):
+        changed(db, ALICE)
+    changed(db, BOB)
+    own = db.write(device_lists.record_for, ALICE, [CAROL])
+    assert db.read(device_lists.changed_users, 0, own, [BOB, DAVE]) == {BOB}
+    assert db.read(device_lists.changed_users, 0, own, [BOB, DAVE], ALICE) == {BOB, CAROL}
+
+
+def test_a_change_for_one_reader_is_seen_by_nobody_else(db: Any) -> None:
+    position = db.write(device_lists.record_for, ALICE, [CAROL, DAVE])
+    assert db.read(device_lists.changed_users, 0, position, None) == set()
+    assert db.read(device_lists.changed_users, 0, position, [CAROL], BOB) == set()
+    assert db.read(device_lists.changed_users, 0, position, [CAROL], ALICE) == {CAROL, DAVE}
+    assert db.read(device_lists.changes, ALICE, 0, position) == ({CAROL, DAVE}, set())
+    assert db.changes[-1].users == (ALICE,)
+
+
+def test_changes_are_for_those_who_share_a_room(db: Any) -> None:
+    member(db, ALICE, "!a:hearth.test")
+    member(db, BOB, "!a:hearth.test")
+    member(db, CAROL, "!b:hearth.test")
+    since = member(db, DAVE, "!a:hearth.test", "leave")
+    for user_id in (ALICE, BOB, CAROL, DAVE):
+        upto = changed(db, user_id)
+    assert db.read(device_lists.changes, ALICE, since, upto) == ({ALICE, BOB}, set())
+
+
+def test_users_met_count_as_changed_users_parted_from_as_left(db: Any) -> None:
+    member(db, ALICE, "!a:hearth.test")
+    member(db, BOB, "!a:hearth.test")
+    member(db, BOB, "!b:hearth.test")
+    member(db, CAROL, "!b:hearth.test")
+    since = member(db, DAVE, "!c:hearth.test")
+    member(db, ALICE, "!b:hearth.test")
+    upto = member(db, BOB, "!a:hearth.test", "leave")
+    assert db.read(device_lists.changes, ALICE, since, upto) == ({BOB, CAROL}, set())
+    since, upto = upto, member(db, ALICE, "!b:hearth.test", "leave")
+    assert db.read(device_lists.changes, ALICE, since, upto) == (set(), {BOB, CAROL})
+
+
+def test_joined_rooms(db: Any) -> None:
+    member(db, ALICE, "!a:hearth.test")
+    member(db, ALICE, "!b:hearth.test", "invite")
+    assert db.read(device_lists.joined_rooms, ALICE) == ["!a:hearth.test"]
