@@ -169,6 +169,12 @@ class Presence:
             return self.get(user_id) or PresenceState(user_id)
         return PresenceState(user_id, status_msg=saved[0].status_msg, last_active_ts=saved[0].last_active_ts)
 
+    async def may_see(self, reader: str, user_id: str) -> bool:
+        """Presence is for oneself and for those who share a room."""
+        if reader == user_id:
+            return True
+        return not set(await self._joined_rooms(reader)).isdisjoint(await self._joined_rooms(user_id))
+
     def changes(self, since: int, among: Collection[str]) -> list[PresenceState]:
         """What was announced after the ephemeral position `since`; from 0 on, who is not offline."""
         found: list[PresenceState] = []

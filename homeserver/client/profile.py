@@ -1,0 +1,59 @@
+"""Profiles. https://spec.matrix.org/v1.19/client-server-api/#profiles
+
+Under the paths of MSC4133 too, which clients use that learned custom fields before v1.16.
+"""
+
+from typing import Annotated, Any
+
+from homeserver.accounts.profiles import DISPLAYNAME
+from homeserver.errors import Forbidden, GuestAccessForbidden, MissingParam
+from homeserver.http.endpoint import OPEN, USER, Body, Request, delete, get, put
+from homeserver.http.requester import Requester
+from homeserver.server import Server
+
+_PROFILE = "/_matrix/client/v3/profile/{user_id}"
+_FIELD = _PROFILE + "/{key_name}"
+_UNSTABLE_FIELD = "/_matrix/client/unstable/uk.tcpip.msc4133/profile/{user_id}/{key_name}"
+
+
+class GetProfile(Request, kw_only=True):
+    user_id: str
+
+
+class ProfileField(GetProfile, kw_only=True):
+    key_name: str
+
+
+class SetProfileField(ProfileField, kw_only=True):
+    content: Annotated[dict[str, Any], Body]
+
+
+@get(_PROFILE, auth=OPEN, rate="profile")
+async def get_user_profile(server: Server, req: GetProfile) -> dict[str, Any]:
+    return await server.profiles.get(req.user_id)
+
+
+@get(_FIELD, auth=OPEN, rate="profile", aliases=[_UNSTABLE_FIELD])
+async def get_profile_field(server: Server, req: ProfileField) -> dict[str, Any]:
+    return await server.profiles.get_field(req.user_id, req.key_name)
+
+
+@put(_FIELD, auth=USER, rate="profile", guests=True, writes=True, aliases=[_UNSTABLE_FIELD])
+async def set_profile_field(server: Server, me: Requester, req: SetProfileField) -> None:
+    _require_own(me, req)
+    if me.is_guest and req.key_name != DISPLAYNAME:
+        raise GuestAccessForbidden("Guests may only change their display name.")
+    if req.key_name not in req.content:
+        raise MissingParam(f"The body has no '{req.key_name}'.")
+    await server.profiles.set_field(me.user_id, req.key_name, req.content[req.key_name])
+
+
+@delete(_FIELD, auth=USER, rate="profile", writes=True, aliases=[_UNSTABLE_FIELD])
+async def delete_profile_field(server: Server, me: Requester, req: ProfileField) -> None:
+    _require_own(me, req)
+    await server.profiles.delete_field(me.user_id, req.key_name)
+
+
+def _require_own(me: Requester, req: ProfileField) -> None:
+    if req.user_id != me.user_id:
+        raise Forbidden("You can only change your own profile.")
