@@ -103,6 +103,7 @@ class Presence:
         self._announced: OrderedDict[str, PresenceState] = OrderedDict()
         self._news: set[str] = set()
         self._gathering: Timer | None = None
+        self._announcing: Deferred[None] | None = None
         self._unsaved: set[str] = set()
         self._saving: Timer | None = None
 
@@ -196,6 +197,8 @@ class Presence:
         for timer in (self._gathering, self._saving):
             if timer is not None and timer.active():
                 timer.cancel()
+        if self._announcing is not None:
+            await self._announcing
         await self._save()
 
     def _known(self, user_id: str) -> _Facts:
@@ -249,8 +252,8 @@ class Presence:
     def _gathered(self) -> None:
         self._gathering = None
         news, self._news = self._news, set()
-        announced = Deferred.fromCoroutine(self._announce(news))
-        announced.addErrback(lambda failure: log.failure("Announcing presence failed", failure))
+        self._announcing = Deferred.fromCoroutine(self._announce(news))
+        self._announcing.addErrback(lambda failure: log.failure("Announcing presence failed", failure))
 
     async def _announce(self, user_ids: Collection[str]) -> None:
         await self._remember([user_id for user_id in user_ids if not self._facts[user_id].remembered])

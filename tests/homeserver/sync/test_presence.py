@@ -31,11 +31,8 @@ class Scene:
     def settle(self) -> None:
         """Lets gathered news be announced (it may read from the database on the way)."""
         self.clock.advance(GATHER_SECONDS + 0.01)
-        self.db.write(lambda tx: None)
-        self.db.read(lambda tx: None)
-        for _ in range(20):
-            if not self.presence._news:
-                self.db.read(lambda tx: None)
+        if self.presence._announcing is not None:
+            SynchronousDatabase._wait(self.presence._announcing)
 
 
 @pytest.fixture
