@@ -58,33 +58,45 @@ def numbers(tx: Transaction, room: int, keys: Iterable[StateKey]) -> dict[int, S
     return found
 
 
+def numbers_in(tx: Transaction, rooms: Collection[int], types: Collection[str]) -> dict[int, StateKey]:
+    """The numbers of all events that ever stood under (type, "") in any of these rooms."""
+    rows = tx.all(
+        f"SELECT nid, type FROM event WHERE {tx.any('room')} AND {tx.any('type')} AND state_key = ''",
+        [tx.array(rooms), tx.array(types)],
+    )
+    return {nid: (type, "") for nid, type in rows}
+
+
 def at(
     tx: Transaction, snapshots: Collection[int], candidates: Mapping[int, StateKey]
 ) -> dict[int, dict[StateKey, int]]:
     """For each snapshot, the event number under each of the candidates' keys (absent: no such state)."""
     wanted = frozenset(candidates) | frozenset(-number for number in candidates)
-    keys = set(candidates.values())
+    key_count = len(set(candidates.values()))
     layers: dict[int, tuple[int | None, dict[StateKey, int | None]]] = {}
-
-    def layer(snapshot: int) -> tuple[int | None, dict[StateKey, int | None]]:
-        known = layers.get(snapshot)
-        if known is None:
-            row = tx.one("SELECT parent, delta FROM snapshot WHERE nid = ?", [snapshot])
-            parent, delta = row if row is not None else (None, b"")
-            found = wanted.intersection(unpack(bytes(delta)))
-            known = layers[snapshot] = (
-                parent,
-                {candidates[abs(number)]: number if number > 0 else None for number in found},
-            )
-        return known
-
-    result = {}
-    for snapshot in snapshots:
-        state: dict[StateKey, int | None] = {}
-        current: int | None = snapshot
-        while current is not None and len(state) < len(keys):
-            current, entries = layer(current)
+    states: dict[int, dict[StateKey, int | None]] = {snapshot: {} for snapshot in snapshots}
+    # All chains are walked at once, one layer a round; most share their lower layers.
+    walking = {snapshot: snapshot for snapshot in states}
+    while walking:
+        missing = set(walking.values()) - layers.keys()
+        if missing:
+            sql = f"SELECT nid, parent, delta FROM snapshot WHERE {tx.any('nid')}"
+            for nid, parent, delta in tx.all(sql, [tx.array(missing)]):
+                found = wanted.intersection(unpack(bytes(delta)))
+                layers[nid] = (
+                    parent,
+                    {candidates[abs(number)]: number if number > 0 else None for number in found},
+                )
+        further = {}
+        for snapshot, current in walking.items():
+            parent, entries = layers.get(current, (None, {}))
+            state = states[snapshot]
             for key, number in entries.items():
                 state.setdefault(key, number)
-        result[snapshot] = {key: number for key, number in state.items() if number is not None}
-    return result
+            if parent is not None and len(state) < key_count:
+                further[snapshot] = parent
+        walking = further
+    return {
+        snapshot: {key: number for key, number in state.items() if number is not None}
+        for snapshot, state in states.items()
+    }
