@@ -31,4 +31,4 @@ CREATE TABLE unread_from (
 );
 
 -- The events of threads, for counting them apart from the main timeline.
-CREATE INDEX event_thread ON event (room, thread, position) WHERE thread IS NOT NULL;
+CREATE INDEX event_thread ON event (room, position, thread) WHERE thread IS NOT NULL;

@@ -28,6 +28,8 @@ DEFAULT_RULES: dict[str, tuple[Rule, ...]] = {
 }
 _PRISTINE = {(kind, rule.rule_id): rule for kind, rules in DEFAULT_RULES.items() for rule in rules}
 
+_COMPILED_DEFAULTS = {rule.rule_id: compile_rule(rule) for rule in _PRISTINE.values()}
+
 
 class UnknownRule(Exception):
     """No such rule; the argument is its ID."""
@@ -210,12 +212,20 @@ class Ruleset:
 
 def arrange(rules: Iterable[Rule]) -> tuple[dict[str, tuple[Compiled, ...]], tuple[Compiled, ...]]:
     """The enabled rules in order, for each event type that one of them names, and for all other types."""
-    compiled = [each for rule in rules if rule.enabled and (each := compile_rule(rule)) is not None]
+    compiled = [each for rule in rules if rule.enabled and (each := _compile(rule)) is not None]
     types = {each.type for each in compiled if each.type is not None}
     return (
         {name: tuple(each for each in compiled if each.type in (None, name)) for name in types},
         tuple(each for each in compiled if each.type is None),
     )
+
+
+def _compile(rule: Rule) -> Compiled | None:
+    """Pristine default rules are compiled once for all users."""
+    pristine = _COMPILED_DEFAULTS.get(rule.rule_id)
+    if pristine is not None and pristine.rule is rule:
+        return pristine
+    return compile_rule(rule)
 
 
 def _stored_rule(kind: str, stored: dict[str, Any]) -> Rule:
