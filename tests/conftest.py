@@ -3,9 +3,14 @@
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import settings
 
 from tests.harness import ENGINES, HearthServer
 from tests.postgres import PostgresServer, postgres
+
+# The machine is shared with servers under test: how long an example takes says nothing.
+settings.register_profile("hearth", deadline=None)
+settings.load_profile("hearth")
 
 
 @pytest.fixture(scope="session")
