@@ -62,7 +62,7 @@ class AccountData:
         await self._db.write(_delete, user_id, room_id, data_type)
 
     async def ignored_users(self, user_id: str) -> frozenset[str]:
-        """Whom this user ignores: no events (state aside), invites, receipts or typing of theirs."""
+        """Whom this user ignores: of them, sync shows no invites and no events but state."""
         known = self._ignored.get(user_id)
         if known is not None:
             return known

@@ -79,6 +79,11 @@ class Profiles:
             self._cache[user_id] = profile
         return profile
 
+    async def member_content(self, user_id: str) -> Profile:
+        """What the member events of one of our users say of their profile."""
+        profile = await self.local(user_id)
+        return {key: profile[key] for key in IN_MEMBER_EVENTS if key in profile}
+
     async def get(self, user_id: str) -> Profile:
         """Anybody's profile; NotFound where there is none."""
         profile = await self._look_up(user_id, None)

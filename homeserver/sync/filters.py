@@ -27,6 +27,8 @@ MAX_LIMIT = 1000
 """No filter lifts a request above this many events, whatever its `limit` says."""
 
 MAX_STORED_BYTES = 65_536
+MAX_CACHED_CHARACTERS = 8192
+"""Larger ones are compiled for each request: memory for them would be the clients' to use up."""
 
 UserId = Annotated[str, msgspec.Meta(pattern="^@")]
 RoomId = Annotated[str, msgspec.Meta(pattern="^!")]
@@ -160,9 +162,12 @@ _FILTER = msgspec.json.Decoder(_FilterSpec)
 _ROOM_EVENT_FILTER = msgspec.json.Decoder(_RoomEventFilterSpec)
 
 
-@lru_cache(maxsize=1024)
 def parse(text: str) -> Filter:
     """Compile a sync filter from its JSON; the same text gives the same object. Raises BadJson."""
+    return _parse_cached(text) if len(text) <= MAX_CACHED_CHARACTERS else _parse(text)
+
+
+def _parse(text: str) -> Filter:
     spec = _decode(_FILTER.decode, text)
     fields = None if isinstance(spec.event_fields, UnsetType) or not spec.event_fields else spec.event_fields
     return Filter(
@@ -174,10 +179,19 @@ def parse(text: str) -> Filter:
     )
 
 
-@lru_cache(maxsize=1024)
 def parse_room_event_filter(text: str) -> RoomEventFilter:
     """The `filter` of `/messages`, `/context` and search, from its JSON. Raises BadJson."""
+    if len(text) <= MAX_CACHED_CHARACTERS:
+        return _parse_room_event_filter_cached(text)
+    return _parse_room_event_filter(text)
+
+
+def _parse_room_event_filter(text: str) -> RoomEventFilter:
     return _room_event_filter(_decode(_ROOM_EVENT_FILTER.decode, text))
+
+
+_parse_cached = lru_cache(maxsize=1024)(_parse)
+_parse_room_event_filter_cached = lru_cache(maxsize=1024)(_parse_room_event_filter)
 
 
 def room_event_filter(text: str | None) -> RoomEventFilter:
@@ -230,7 +244,7 @@ class Filters:
             compiled = parse((await self.definition(user_id, parameter)).decode())
         except MatrixError as e:
             raise InvalidParam(e.message) from e
-        if len(self._known) >= 10_000:
+        if len(self._known) >= 2000:
             self._known.clear()
         self._known[user_id, parameter] = compiled
         return compiled

@@ -61,6 +61,7 @@ def test_fields_come_and_go(scene: Scene) -> None:
         "displayname": "Alice", "m.tz": "Europe/London", "org.example.pronouns": ["she", {"x": None}],
         "org.example.nothing": None,
     }  # fmt: skip
+    assert run(scene.profiles.member_content(ALICE)) == {"displayname": "Alice"}
     assert run(scene.profiles.get_field(ALICE, "m.tz")) == {"m.tz": "Europe/London"}
     run(scene.profiles.delete_field(ALICE, "org.example.nothing"))
     run(scene.profiles.delete_field(ALICE, "org.example.never"))
