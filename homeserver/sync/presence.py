@@ -260,7 +260,7 @@ class Presence:
         rooms: set[str] = set()
         for user_id in user_ids:
             rooms.update(await self._joined_rooms(user_id))
-        position = self._ephemeral.next(rooms=tuple(rooms), users=tuple(user_ids))
+        position = self._ephemeral.next()
         now = self._clock.now_ms()
         for user_id in user_ids:
             facts = self._facts[user_id]
@@ -270,6 +270,8 @@ class Presence:
             )
             self._announced[user_id] = facts.published
             self._announced.move_to_end(user_id)
+        # Those who wait read as soon as they are woken, so this comes when all is in place.
+        self._ephemeral.next(rooms=tuple(rooms), users=tuple(user_ids))
         self._unsaved.update(user_ids)
         if self._saving is None and self.enabled:
             self._saving = self._clock.call_later(SAVE_SECONDS, self._save_soon)

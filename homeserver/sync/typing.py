@@ -70,4 +70,6 @@ class Typing:
         self._changed(room_id)
 
     def _changed(self, room_id: str) -> None:
-        self._positions[room_id] = self._ephemeral.next(rooms=(room_id,))
+        # Those who wait read as soon as they are woken: the change must stand before.
+        self._positions[room_id] = self._ephemeral.next()
+        self._ephemeral.next(rooms=(room_id,))

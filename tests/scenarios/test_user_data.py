@@ -101,7 +101,7 @@ class TestTags:
         assert ok(alice.get(tags)) == {"tags": both}
         assert of_type(room_account_data(alice.sync(), room_id), "m.tag") == [{"tags": both}]
         ok(alice.delete(f"{tags}/m.favourite"))
-        left = {"u.Work & play/é": {}}
+        left: Json = {"u.Work & play/é": {}}
         assert of_type(room_account_data(alice.sync(), room_id), "m.tag") == [{"tags": left}]
 
     def test_refusals(self, server: HearthServer) -> None:

@@ -30,15 +30,18 @@ class FakeClock:
 
 
 class FakePositions:
-    """Keeps what was woken: (position, rooms, users)."""
+    """Keeps what was woken, (rooms, users); those who wait read at once, by `on_wake`."""
 
     def __init__(self) -> None:
         self.position = 100
-        self.woken: list[tuple[int, set[str], set[str]]] = []
+        self.woken: list[tuple[set[str], set[str]]] = []
+        self.on_wake: Callable[[], object] = lambda: None
 
     def next(self, rooms: Sequence[str] = (), users: Sequence[str] = ()) -> int:
         self.position += 1
-        self.woken.append((self.position, set(rooms), set(users)))
+        if rooms or users:
+            self.woken.append((set(rooms), set(users)))
+            self.on_wake()
         return self.position
 
 

@@ -138,8 +138,13 @@ def test_news_is_gathered_and_announced_once(scene: Scene) -> None:
     scene.presence.seen(ALICE)
     scene.presence.seen(BOB)
     assert scene.positions.woken == []
+    read_when_woken: list[str] = []
+    scene.positions.on_wake = lambda: read_when_woken.extend(
+        state.user_id for state in scene.presence.changes(100, {ALICE, BOB})
+    )
     scene.settle()
-    assert scene.positions.woken == [(101, {ROOM}, {ALICE, BOB})]
+    assert scene.positions.woken == [({ROOM}, {ALICE, BOB})]
+    assert sorted(read_when_woken) == [ALICE, BOB]
     assert [s.user_id for s in scene.presence.changes(100, {BOB})] == [BOB]
     assert {s.user_id for s in scene.presence.changes(0, {ALICE, BOB})} == {ALICE, BOB}
     assert scene.presence.changes(101, {ALICE, BOB}) == []

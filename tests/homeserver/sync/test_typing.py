@@ -18,10 +18,27 @@ def test_starts_and_stops() -> None:
     scene.typing.set(ROOM, ALICE, True)
     scene.typing.set(ROOM, BOB, True)
     assert scene.typing.users(ROOM) == [ALICE, BOB]
-    assert scene.typing.position(ROOM) == 102
+    before = scene.typing.position(ROOM)
+    assert 100 < before < scene.positions.position
     scene.typing.set(ROOM, ALICE, False)
     assert scene.typing.users(ROOM) == [BOB]
-    assert scene.positions.woken == [(n, {ROOM}, set()) for n in (101, 102, 103)]
+    assert scene.typing.position(ROOM) > before
+    assert scene.positions.woken == [({ROOM}, set())] * 3
+
+
+def test_those_who_are_woken_read_the_change() -> None:
+    scene = Scene()
+    seen: list[tuple[bool, list[str]]] = []
+    last = [scene.positions.position]
+
+    def read() -> None:
+        seen.append((scene.typing.position(ROOM) > last[0], scene.typing.users(ROOM)))
+        last[0] = scene.positions.position
+
+    scene.positions.on_wake = read
+    scene.typing.set(ROOM, ALICE, True)
+    scene.typing.set(ROOM, ALICE, False)
+    assert seen == [(True, [ALICE]), (True, [])]
 
 
 def test_repeating_extends_without_news() -> None:
@@ -34,7 +51,7 @@ def test_repeating_extends_without_news() -> None:
     assert len(scene.positions.woken) == 1
     scene.clock.advance(3)
     assert scene.typing.users(ROOM) == []
-    assert scene.typing.position(ROOM) == 102
+    assert len(scene.positions.woken) == 2
 
 
 def test_stopping_what_did_not_begin_is_no_news() -> None:
