@@ -5,7 +5,7 @@ DATA ?= data
 BIN := .venv/bin
 
 # Real peers for `make interop` and `make bench`, each in an environment of its own.
-SYNAPSE := matrix-synapse[postgres]==1.163.2
+SYNAPSE := matrix-synapse==1.163.2 psycopg2-binary==2.9.13
 NIO := matrix-nio[e2e]==0.26.0
 JS_SDK := matrix-js-sdk@37.5.0
 
@@ -62,7 +62,7 @@ clean:
 
 .cache/synapse/.installed: Makefile
 	@sh .ci/venv $(PYTHON) .cache/synapse
-	.cache/synapse/bin/pip install --quiet --disable-pip-version-check '$(SYNAPSE)'
+	.cache/synapse/bin/pip install --quiet --disable-pip-version-check $(SYNAPSE)
 	@touch $@
 
 .cache/nio/.installed: Makefile
