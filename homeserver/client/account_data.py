@@ -50,7 +50,7 @@ async def set_account_data(server: Server, me: Requester, req: SetDatum) -> None
 async def get_account_data(server: Server, me: Requester, req: Datum) -> bytes | dict[str, Any]:
     _require_own(me, req)
     if req.type == PUSH_RULES:
-        return await server.push_rules.serve(me.user_id)
+        return server.push_rules.as_account_data(me.user_id)
     return await server.account_data.get(me.user_id, None, req.type)
 
 
