@@ -43,6 +43,7 @@ class About:
     limits: Schema  # more JSON schema: pattern, minimum …
     expected: str | None  # what a good value is, in words, where the type does not say it all
     example: Any  # shown in the example file where the default shows too little
+    planned: bool  # accepted, but nothing reads it yet; a test keeps this honest
 
 
 def option(
@@ -53,9 +54,10 @@ def option(
     limits: Schema | None = None,
     expected: str | None = None,
     example: Any = None,
+    planned: bool = False,
 ) -> Any:
     """A dataclass field; without a default the option is required. A dict as default is copied."""
-    about = {"about": About(doc, heading, limits or {}, expected, example)}
+    about = {"about": About(doc, heading, limits or {}, expected, example, planned)}
     if isinstance(default, dict):
         return dataclasses.field(default_factory=lambda: dict(default), metadata=about)
     if default is dataclasses.MISSING:

@@ -67,6 +67,8 @@ def render(values: Mapping[str, Any]) -> str:
 def _entry(declared: Declared, values: Mapping[str, Any], described: set[type]) -> str:
     lines = [f"# {line}" for line in _wrap(declared.about.doc, WIDTH)]
     lines += _inner_docs(declared.type, "", described)
+    if declared.about.planned:
+        lines.append("# Has no effect yet.")
     if declared.name in values:
         lines.append(_yaml(declared.name, values[declared.name]))
     else:
