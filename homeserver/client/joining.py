@@ -1,0 +1,79 @@
+"""Joining rooms. https://spec.matrix.org/v1.19/client-server-api/#joining-rooms"""
+
+from typing import Any
+
+import msgspec
+
+from homeserver.errors import Forbidden, InvalidParam
+from homeserver.http.endpoint import USER, Request, post
+from homeserver.http.requester import Requester
+from homeserver.server import Server
+
+
+class ThirdPartySigned(msgspec.Struct, kw_only=True):
+    sender: str
+    mxid: str
+    token: str
+    signatures: dict[str, dict[str, str]]
+
+
+class JoinById(Request, kw_only=True):
+    room_id: str
+    reason: str | None = None
+    third_party_signed: ThirdPartySigned | None = None
+
+
+class Join(Request, kw_only=True):
+    room_id_or_alias: str
+    reason: str | None = None
+    third_party_signed: ThirdPartySigned | None = None
+
+
+@post("/_matrix/client/v3/rooms/{room_id}/join", auth=USER, rate="join", guests=True, writes=True)
+async def join_room_by_id(server: Server, me: Requester, req: JoinById) -> dict[str, Any]:
+    return await _join(server, me, req.room_id, req.reason, req.third_party_signed)
+
+
+@post("/_matrix/client/v3/join/{room_id_or_alias}", auth=USER, rate="join", guests=True, writes=True)
+async def join_room(server: Server, me: Requester, req: Join) -> dict[str, Any]:
+    room_id = await room_of(server, req.room_id_or_alias)
+    return await _join(server, me, room_id, req.reason, req.third_party_signed)
+
+
+async def room_of(server: Server, room_id_or_alias: str) -> str:
+    """Raises InvalidParam, or NotFound for an alias that nothing is known of."""
+    if room_id_or_alias.startswith("#"):
+        room_id, _ = await server.directory.resolve(room_id_or_alias)
+        return room_id
+    if not room_id_or_alias.startswith("!"):
+        raise InvalidParam("This is neither a room ID nor an alias.")
+    return room_id_or_alias
+
+
+async def _join(
+    server: Server, me: Requester, room_id: str, reason: str | None, signed: ThirdPartySigned | None
+) -> dict[str, Any]:
+    if signed is not None:
+        await _exchange(server, me, room_id, signed)
+    return {"room_id": await server.rooms.join(room_id, me.user_id, reason=reason, guest=me.is_guest)}
+
+
+async def _exchange(server: Server, me: Requester, room_id: str, signed: ThirdPartySigned) -> None:
+    """Turns a pending third-party invite into an invite; the authorisation rules check its signature.
+
+    https://spec.matrix.org/v1.19/client-server-api/#third-party-invites
+    """
+    room = await server.rooms.get(room_id)
+    event_id = room.head.event_id("m.room.third_party_invite", signed.token)
+    pending = await server.rooms.events.get(event_id) if event_id is not None else None
+    if pending is None or signed.mxid != me.user_id:
+        raise Forbidden("There is no such third-party invite for you.")
+    if room.membership(me.user_id) in ("join", "invite"):
+        return
+    invite = {
+        "third_party_invite": {
+            "display_name": pending.event.content.get("display_name", ""),
+            "signed": msgspec.to_builtins(signed),
+        }
+    }
+    await server.rooms.invite(room_id, pending.event.sender, me.user_id, content=invite)

@@ -1,0 +1,89 @@
+"""The published room directory.
+
+https://spec.matrix.org/v1.19/client-server-api/#published-room-directory
+"""
+
+from typing import Annotated, Any, Literal
+
+import msgspec
+
+from homeserver.errors import Forbidden, InvalidParam
+from homeserver.http.endpoint import OPEN, USER, Query, Request, get, post, put
+from homeserver.http.requester import Requester
+from homeserver.protocol.ids import is_valid_server_name
+from homeserver.rooms.public_rooms import EVERYTHING, Search
+from homeserver.server import Server
+
+_LISTED = "/_matrix/client/v3/directory/list/room/{room_id}"
+_PUBLIC_ROOMS = "/_matrix/client/v3/publicRooms"
+
+
+class GetListed(Request, kw_only=True):
+    room_id: str
+
+
+class SetListed(GetListed, kw_only=True):
+    visibility: Literal["public", "private"] = "public"
+
+
+class GetPublicRooms(Request, kw_only=True):
+    limit: Annotated[int | None, Query()] = None
+    since: Annotated[str | None, Query()] = None
+    server: Annotated[str | None, Query()] = None
+
+
+class RoomsFilter(msgspec.Struct, kw_only=True):
+    generic_search_term: str | None = None
+    room_types: list[str | None] | None = None
+
+
+class QueryPublicRooms(Request, kw_only=True):
+    server: Annotated[str | None, Query()] = None
+    limit: int | None = None
+    since: str | None = None
+    filter: RoomsFilter | None = None
+    include_all_networks: bool = False
+    third_party_instance_id: str | None = None
+
+
+@get(_LISTED, auth=OPEN)
+async def get_room_visibility_on_directory(server: Server, req: GetListed) -> dict[str, Any]:
+    return {"visibility": "public" if await server.directory.is_published(req.room_id) else "private"}
+
+
+@put(_LISTED, auth=USER, writes=True)
+async def set_room_visibility_on_directory(server: Server, me: Requester, req: SetListed) -> None:
+    await server.directory.set_published(
+        me.user_id, req.room_id, req.visibility == "public", is_admin=me.is_admin
+    )
+
+
+@get(_PUBLIC_ROOMS, auth=OPEN)
+async def get_public_rooms(server: Server, req: GetPublicRooms) -> dict[str, Any]:
+    return await _list(server, EVERYTHING, req)
+
+
+@post(_PUBLIC_ROOMS, auth=USER)
+async def query_public_rooms(server: Server, me: Requester, req: QueryPublicRooms) -> dict[str, Any]:
+    network: str | None = req.third_party_instance_id or EVERYTHING.network
+    if req.include_all_networks:
+        if req.third_party_instance_id:
+            raise InvalidParam("third_party_instance_id and include_all_networks exclude each other.")
+        network = None
+    wanted = req.filter or RoomsFilter()
+    search = Search(
+        term=(wanted.generic_search_term or "").casefold(),
+        room_types=frozenset(wanted.room_types) if wanted.room_types is not None else None,
+        network=network,
+    )
+    return await _list(server, search, req)
+
+
+async def _list(server: Server, search: Search, req: GetPublicRooms | QueryPublicRooms) -> dict[str, Any]:
+    if req.server is not None and req.server != server.config.server_name:
+        if not is_valid_server_name(req.server):
+            raise InvalidParam("This is not a server name.")
+        raise Forbidden("This server does not federate: it cannot list the rooms of another.")
+    if req.limit is not None and req.limit < 0:
+        raise InvalidParam("The limit is negative.")
+    return await server.public_rooms.page(search, limit=req.limit, since=req.since)

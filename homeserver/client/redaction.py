@@ -1,0 +1,25 @@
+"""Redactions. https://spec.matrix.org/v1.19/client-server-api/#redactions
+
+Open to suspended users: they may still take back what they said.
+"""
+
+from typing import Any
+
+from homeserver.http.endpoint import USER, Request, put
+from homeserver.http.requester import Requester
+from homeserver.server import Server
+
+
+class Redact(Request, kw_only=True):
+    room_id: str
+    event_id: str
+    txn_id: str
+    reason: str | None = None
+
+
+@put("/_matrix/client/v3/rooms/{room_id}/redact/{event_id}/{txn_id}", auth=USER, rate="message")
+async def redact_event(server: Server, me: Requester, req: Redact) -> dict[str, Any]:
+    event_id = await server.rooms.redact(
+        req.room_id, me.user_id, req.event_id, req.reason, device_id=me.device_id, txn_id=req.txn_id
+    )
+    return {"event_id": event_id}

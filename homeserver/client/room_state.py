@@ -1,0 +1,24 @@
+"""Setting state. https://spec.matrix.org/v1.19/client-server-api/#put_matrixclientv3roomsroomidstateeventtypestatekey"""
+
+from typing import Annotated, Any
+
+from homeserver.http.endpoint import USER, Body, Request, put
+from homeserver.http.requester import Requester
+from homeserver.server import Server
+
+_TYPE = "/_matrix/client/v3/rooms/{room_id}/state/{event_type}"
+
+
+class SetState(Request, kw_only=True):
+    room_id: str
+    event_type: str
+    state_key: str = ""
+    content: Annotated[dict[str, Any], Body]
+
+
+@put(_TYPE + "/{state_key}", aliases=[_TYPE], auth=USER, rate="message", guests=True, writes=True)
+async def set_room_state_with_key(server: Server, me: Requester, req: SetState) -> dict[str, Any]:
+    event_id = await server.rooms.set_state(
+        req.room_id, me.user_id, req.event_type, req.state_key, req.content
+    )
+    return {"event_id": event_id}
