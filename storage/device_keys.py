@@ -74,6 +74,7 @@ def add_one_time_keys(
             return key
     if not new:
         return None
+    tx.announce("one_time_keys", users=(user_id,))
     claimed = set(
         tx.all(
             f"SELECT algorithm, key_id, digest FROM claimed_one_time_key WHERE {where}",
@@ -98,6 +99,7 @@ def add_one_time_keys(
 
 def replace_fallback_keys(tx: Transaction, user_id: str, device_id: str, keys: Sequence[OneTimeKey]) -> None:
     """Each takes the place of its algorithm's key; a key that is the same as before stays used."""
+    tx.announce("one_time_keys", users=(user_id,))
     tx.insert(
         "fallback_key",
         ("user_id", "device_id", "algorithm", "key_id", "key", "used"),
@@ -144,6 +146,8 @@ def claim(tx: Transaction, wanted: Collection[Wanted], now_ms: int) -> dict[Want
         if missing:
             claimed |= _use_fallback(tx, missing)
     tx.execute("DELETE FROM claimed_one_time_key WHERE claimed_ts < ?", [now_ms - CLAIMED_MEMORY_MS])
+    if claimed:
+        tx.announce("one_time_keys", users=sorted({want.user_id for want in claimed}))
     return claimed
 
 
@@ -151,8 +155,9 @@ def forget_devices(tx: Transaction, user_id: str, device_ids: Collection[str]) -
     """Deletes all keys of these devices; returns the devices that had identity keys."""
     where = f"user_id = ? AND {tx.any('device_id')}"
     params = [user_id, tx.array(device_ids)]
-    for table in ("one_time_key", "claimed_one_time_key", "fallback_key"):
-        tx.execute(f"DELETE FROM {table} WHERE {where}", params)
+    tables = ("one_time_key", "claimed_one_time_key", "fallback_key")
+    if sum(tx.execute(f"DELETE FROM {table} WHERE {where}", params) for table in tables):
+        tx.announce("one_time_keys", users=(user_id,))
     return [row[0] for row in tx.all(f"DELETE FROM device_keys WHERE {where} RETURNING device_id", params)]
 
 
