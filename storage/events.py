@@ -102,6 +102,8 @@ def _add_relation(tx: Transaction, stored: StoredEvent, relation: dict[str, Any]
     parent, rel_type = relation.get("event_id"), relation.get("rel_type")
     if not isinstance(parent, str) or not isinstance(rel_type, str) or stored.event.is_state:
         return
+    if "\0" in parent or "\0" in rel_type:
+        return  # relates to nothing, and PostgreSQL would refuse it
     event = stored.event
     tx.buffer(
         "relation",

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Set
 from typing import Any
 
 from homeserver.protocol.events import Event
-from homeserver.protocol.ids import domain_of, is_valid_event_id
+from homeserver.protocol.ids import is_valid_event_id
 from homeserver.protocol.push_rules import Facts, base_of, bases
 from homeserver.push.rules import PushRules
 from homeserver.rooms.head import Head
@@ -77,7 +77,7 @@ class PushActions:
             yield PushAction(user_id, event.room_id, event.event_id, None, 0, 0, joins=True)
 
     def _is_local(self, user_id: str) -> bool:
-        return user_id[:1] == "@" and domain_of(user_id) == self._server_name
+        return user_id[:1] == "@" and user_id.partition(":")[2] == self._server_name
 
     def _display_names(self, head: Head) -> Callable[[str], str | None]:
         def display_name(user_id: str) -> str | None:

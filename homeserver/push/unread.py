@@ -176,7 +176,8 @@ class _Room:
 class Unread:
     """Follows the stream; build it before the sync, which asks for counts when it hears of an event.
 
-    `ignored(user_id)`: whom the user ignores. At most `most` counts are kept; the rooms that were longest unused go first.
+    `ignored(user_id)`: whom the user ignores. At most `most` counts are kept; the rooms that were unused
+    longest go first.
     """
 
     def __init__(

@@ -64,6 +64,9 @@ def condition(key: str, pattern: str) -> dict[str, Any]:
     return {"kind": "event_match", "key": key, "pattern": pattern}
 
 
+X, IN_ROOM = condition("type", "m.x"), condition("room_id", ROOM)
+
+
 @pytest.mark.parametrize(
     ("rule", "expected"),
     [
@@ -75,8 +78,8 @@ def condition(key: str, pattern: str) -> dict[str, Any]:
         (Rule("room", ROOM, LOUD), {("room", ROOM)}),
         (Rule("override", "o", (), ()), set()),
         (Rule("override", "o", LOUD, ()), {ANY}),
-        (Rule("override", "o", LOUD, (condition("type", "m.x"), condition("room_id", ROOM))), {("room", ROOM)}),
-        (Rule("override", "o", (), (condition("type", "m.x"), condition("room_id", ROOM))), {("room", ROOM)}),
+        (Rule("override", "o", LOUD, (X, IN_ROOM)), {("room", ROOM)}),
+        (Rule("override", "o", (), (X, IN_ROOM)), {("room", ROOM)}),
         (Rule("override", "o", LOUD, (condition("type", "m.*"),)), {ANY}),
         (Rule("override", "o", LOUD, (condition("content.msgtype", "m.image"),)), {("msgtype", "m.image")}),
         (Rule("override", "o", LOUD, ({"kind": "moon"},)), set()),
@@ -90,7 +93,9 @@ def test_triggers(rule: Rule, expected: set[tuple[str, str]]) -> None:
 
 
 _ACTIONS = st.sampled_from([(), ("notify",), LOUD])
-_PATTERNS = st.sampled_from(["cake", "c*e", "*", "m.notice", "m.room.message", "m.room.*", ROOM, BOB, "", "x y"])
+_PATTERNS = st.sampled_from(
+    ["cake", "c*e", "*", "m.notice", "m.room.message", "m.room.*", ROOM, BOB, "", "x y"]
+)
 _KEYS = st.sampled_from(["type", "sender", "room_id", "content.body", "content.msgtype", "state_key"])
 _CONDITIONS = st.one_of(
     st.builds(condition, _KEYS, _PATTERNS),

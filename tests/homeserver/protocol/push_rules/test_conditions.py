@@ -64,9 +64,10 @@ def test_event_match() -> None:
 )
 def test_properties_are_exact(value: Any, found: Any, expected: bool) -> None:
     event = Ev({"m.federate": found, "list": [[], found]})
-    assert matches({"kind": "event_property_is", "key": r"content.m\.federate", "value": value}, event) is expected
-    condition = {"kind": "event_property_contains", "key": "content.list", "value": value}
-    assert matches(condition, event) is expected
+    is_ = {"kind": "event_property_is", "key": r"content.m\.federate", "value": value}
+    assert matches(is_, event) is expected
+    contains = {"kind": "event_property_contains", "key": "content.list", "value": value}
+    assert matches(contains, event) is expected
 
 
 def test_absent_properties() -> None:

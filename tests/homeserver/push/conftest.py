@@ -1,0 +1,3 @@
+from tests.storage.conftest import db, engine
+
+__all__ = ["db", "engine"]
