@@ -33,6 +33,7 @@ from homeserver.client import message_pagination as message_pagination
 from homeserver.client import password_management as password_management
 from homeserver.client import presence as presence
 from homeserver.client import profile as profile
+from homeserver.client import pushrules as pushrules
 from homeserver.client import read_markers as read_markers
 from homeserver.client import receipts as receipts
 from homeserver.client import redaction as redaction
