@@ -35,6 +35,12 @@ def get_account_data(tx: Transaction, user_id: str, room_id: str | None, data_ty
     return bytes(found) if found else None
 
 
+def delete_all(tx: Transaction, user_id: str) -> None:
+    """For accounts nobody will use again: nobody is told, only caches are."""
+    tx.announce("account_data", data=(None, None), users=(user_id,))
+    tx.execute("DELETE FROM account_data WHERE user_id = ?", (user_id,))
+
+
 def account_data_since(
     tx: Transaction, user_id: str, since: int, upto: int
 ) -> list[tuple[str | None, str, bytes]]:

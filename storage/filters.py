@@ -15,6 +15,10 @@ def add_filter(tx: Transaction, user_id: str, filter_id: str, definition: bytes)
     )
 
 
+def delete_filters(tx: Transaction, user_id: str) -> None:
+    tx.execute("DELETE FROM user_filter WHERE user_id = ?", (user_id,))
+
+
 def filter_definition(tx: Transaction, user_id: str, filter_id: str) -> bytes | None:
     found = tx.value(
         "SELECT definition FROM user_filter WHERE user_id = ? AND filter_id = ?", (user_id, filter_id)

@@ -11,11 +11,15 @@ from storage.transaction import Transaction
 
 
 def get_profile(tx: Transaction, user_id: str) -> dict[str, Any] | None:
-    """All fields; None if the user never had a profile."""
-    found = tx.value("SELECT fields FROM profile WHERE user_id = ?", (user_id,))
-    if found is None:
+    """All fields; none for an account without a profile, and None without an account in use."""
+    row = tx.one(
+        "SELECT profile.fields FROM account LEFT JOIN profile ON profile.user_id = account.user_id"
+        " WHERE account.user_id = ? AND account.deactivated = 0",
+        (user_id,),
+    )
+    if row is None:
         return None
-    fields: dict[str, Any] = orjson.loads(found)
+    fields: dict[str, Any] = orjson.loads(row[0]) if row[0] is not None else {}
     return fields
 
 
@@ -28,3 +32,8 @@ def set_profile(tx: Transaction, user_id: str, fields: dict[str, Any]) -> None:
         [(user_id, orjson.dumps(fields))],
         "ON CONFLICT (user_id) DO UPDATE SET fields = excluded.fields",
     )
+
+
+def delete_profile(tx: Transaction, user_id: str) -> None:
+    tx.announce("profile", data=user_id)
+    tx.execute("DELETE FROM profile WHERE user_id = ?", (user_id,))

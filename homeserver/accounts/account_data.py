@@ -18,6 +18,7 @@ from homeserver.protocol import canonical_json
 from homeserver.protocol.ids import fits, is_valid_room_id, is_valid_user_id
 from storage import account_data as store
 from storage.database import Change, Database, Transaction
+from storage.filters import delete_filters
 
 FULLY_READ = "m.fully_read"
 PUSH_RULES = "m.push_rules"
@@ -25,6 +26,9 @@ IGNORED_USER_LIST = "m.ignored_user_list"
 
 SERVER_MANAGED = frozenset({FULLY_READ, PUSH_RULES})
 """Written through interfaces of their own, never as account data."""
+
+IGNORED_USERS_CHANGED = ((None, IGNORED_USER_LIST), (None, None))
+"""The `data` of changes after which the list of ignored users may be another one."""
 
 MAX_CACHED = 100_000
 
@@ -61,6 +65,10 @@ class AccountData:
         _refuse_managed(data_type)
         await self._db.write(_delete, user_id, room_id, data_type)
 
+    async def forget(self, user_id: str, erased: bool) -> None:
+        """Nobody will use this account again: what it kept is of no use to anybody."""
+        await self._db.write(_forget, user_id)
+
     async def ignored_users(self, user_id: str) -> frozenset[str]:
         """Whom this user ignores: of them, sync shows no invites and no events but state."""
         known = self._ignored.get(user_id)
@@ -77,7 +85,7 @@ class AccountData:
 
     def _follow(self, changes: Sequence[Change]) -> None:
         for change in changes:
-            if change.stream == "account_data" and change.data == (None, IGNORED_USER_LIST):
+            if change.stream == "account_data" and change.data in IGNORED_USERS_CHANGED:
                 self._ignored_changes += 1
                 for user_id in change.users:
                     self._ignored.pop(user_id, None)
@@ -94,6 +102,11 @@ def encode(content: Any) -> bytes:
 def _delete(tx: Transaction, user_id: str, room_id: str | None, data_type: str) -> None:
     if store.get_account_data(tx, user_id, room_id, data_type) is not None:
         store.set_account_data(tx, user_id, room_id, data_type, store.DELETED)
+
+
+def _forget(tx: Transaction, user_id: str) -> None:
+    store.delete_all(tx, user_id)
+    delete_filters(tx, user_id)
 
 
 def _check(room_id: str | None, data_type: str) -> None:

@@ -68,16 +68,7 @@ class Profiles:
 
     async def local(self, user_id: str) -> Profile:
         """The profile of one of our users, empty if there is none. Shared: not to be changed."""
-        known = self._cache.get(user_id)
-        if known is not None:
-            return known
-        changes = self._changes
-        profile = await self._db.read(store.get_profile, user_id) or {}
-        if changes == self._changes:
-            if len(self._cache) >= MAX_CACHED:
-                self._cache.clear()
-            self._cache[user_id] = profile
-        return profile
+        return await self._find(user_id) or {}
 
     async def member_content(self, user_id: str) -> Profile:
         """What the member events of one of our users say of their profile."""
@@ -85,11 +76,11 @@ class Profiles:
         return {key: profile[key] for key in IN_MEMBER_EVENTS if key in profile}
 
     async def get(self, user_id: str) -> Profile:
-        """Anybody's profile; NotFound where there is none."""
-        profile = await self._look_up(user_id, None)
-        if not profile:
-            raise NotFound("Profile not found.")
-        return profile
+        """Anybody's profile; NotFound where there is no such user.
+
+        A user without a profile gets an empty one: clients warn of inviting people who are not found.
+        """
+        return await self._look_up(user_id, None)
 
     async def get_field(self, user_id: str, key: str) -> Profile:
         """`{key: value}`; NotFound where the field is not set."""
@@ -111,6 +102,22 @@ class Profiles:
         _check_key(key)
         await self._changed(user_id, key, await self._db.write(_delete_field, user_id, key))
 
+    async def forget(self, user_id: str, erased: bool) -> None:
+        """Nobody will use this account again. Its rooms are left, so no member event needs a change."""
+        await self._db.write(store.delete_profile, user_id)
+
+    async def _find(self, user_id: str) -> Profile | None:
+        known = self._cache.get(user_id)
+        if known is not None:
+            return known
+        changes = self._changes
+        profile = await self._db.read(store.get_profile, user_id)
+        if profile is not None and changes == self._changes:
+            if len(self._cache) >= MAX_CACHED:
+                self._cache.clear()
+            self._cache[user_id] = profile
+        return profile
+
     async def _changed(self, user_id: str, key: str, profile: Profile | None) -> None:
         if profile is not None and key in IN_MEMBER_EVENTS:
             await self._on_profile_change(user_id, profile)
@@ -119,7 +126,10 @@ class Profiles:
         if not is_valid_user_id(user_id):
             raise InvalidParam("This is not a user ID.")
         if domain_of(user_id) == self._server_name:
-            return await self.local(user_id)
+            found = await self._find(user_id)
+            if found is None:
+                raise NotFound("Profile not found.")
+            return found
         if self._remote is None:
             raise NotFound("Profile not found.")
         profile = await self._remote.profile(user_id, key)

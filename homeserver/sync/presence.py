@@ -183,7 +183,7 @@ class Presence:
             state = self._announced[user_id]
             if state.position <= since:
                 break
-            if user_id in among and (since or state.state != OFFLINE):
+            if (since or state.state != OFFLINE) and user_id in among:
                 found.append(state)
         found.reverse()
         return found

@@ -107,6 +107,18 @@ def test_ignored_users_follow_the_list(db: SynchronousDatabase) -> None:
         assert run(service.ignored_users(ALICE)) == frozenset()
 
 
+def test_nothing_is_left_of_a_deactivated_account(db: SynchronousDatabase) -> None:
+    service = AccountData(db.database)
+    run(service.set(ALICE, None, IGNORED_USER_LIST, {"ignored_users": {BOB: {}}}))
+    run(service.set(BOB, None, "x", {}))
+    assert run(service.ignored_users(ALICE)) == {BOB}
+    for _ in range(2):
+        run(service.forget(ALICE, True))
+        assert run(service.ignored_users(ALICE)) == frozenset()
+        assert since(db, 0) == []
+    assert run(service.get(BOB, None, "x")) == b"{}"
+
+
 def test_tags_are_room_account_data(db: SynchronousDatabase) -> None:
     tags, data = Tags(db.database), AccountData(db.database)
     assert run(tags.get(ALICE, ROOM)) == {}

@@ -12,6 +12,7 @@ from homeserver.accounts.profiles import (
     ProfileTooLarge,
 )
 from homeserver.errors import BadJson, Forbidden, InvalidParam, MatrixError, NotFound
+from storage import accounts
 from tests.homeserver.sync.fakes import run
 from tests.storage.conftest import SynchronousDatabase
 
@@ -30,7 +31,10 @@ class FakeRemote:
 
 class Scene:
     def __init__(self, database: SynchronousDatabase, remote: FakeRemote | None = None) -> None:
+        self.db = database
         self.told: list[tuple[str, Profile]] = []
+        for user_id in (ALICE, BOB):
+            database.write(accounts.add, accounts.Account(user_id, None, 0))
         self.profiles = Profiles(
             database.database, "example.org", on_profile_change=self._tell, remote=remote
         )
@@ -51,8 +55,9 @@ def scene(db: SynchronousDatabase) -> Scene:
 
 
 def test_fields_come_and_go(scene: Scene) -> None:
+    assert scene.get() == {}
     with pytest.raises(NotFound):
-        scene.get()
+        scene.get("@nobody:example.org")
     scene.set("displayname", "Alice")
     scene.set("m.tz", "Europe/London")
     scene.set("org.example.pronouns", ["she", {"x": None}])
@@ -108,8 +113,7 @@ def test_limits(scene: Scene, key: str, value: Any, error: type[MatrixError]) ->
     with pytest.raises(error) as refused:
         scene.set(key, value)
     assert refused.value.status == 400
-    with pytest.raises(NotFound):
-        scene.get()
+    assert scene.get() == {}
 
 
 def test_the_whole_profile_has_a_limit(scene: Scene) -> None:
@@ -127,6 +131,17 @@ def test_one_cache_hears_of_another_writer(db: SynchronousDatabase) -> None:
     one.set("displayname", "Alicia")
     assert two.get() == {"displayname": "Alicia"}
     assert run(two.profiles.local(ALICE)) is run(two.profiles.local(ALICE))
+
+
+def test_nothing_is_left_of_a_deactivated_account(scene: Scene) -> None:
+    scene.set("displayname", "Alice")
+    assert scene.get() == {"displayname": "Alice"}
+    scene.db.write(accounts.deactivate, ALICE, True)
+    for _ in range(2):
+        run(scene.profiles.forget(ALICE, True))
+        with pytest.raises(NotFound):
+            scene.get()
+        assert run(scene.profiles.local(ALICE)) == {}
 
 
 def test_remote_users(db: SynchronousDatabase) -> None:
