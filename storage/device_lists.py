@@ -72,13 +72,13 @@ def joined_rooms(tx: Transaction, user_id: str) -> list[str]:
     return [room_id for (room_id,) in rows]
 
 
+# CROSS JOIN below tells SQLite the order: the few others first, then whether the user is in their rooms.
 def sharing(tx: Transaction, user_id: str, among: Collection[str]) -> set[str]:
     """Who of these is joined to a room that the user is joined to; the user itself always counts."""
     rows = tx.all(
-        "SELECT DISTINCT other.user_id FROM membership other"
-        " JOIN membership mine ON mine.room_id = other.room_id"
+        "SELECT DISTINCT other.user_id FROM membership other CROSS JOIN membership mine"
         f" WHERE {tx.any('other.user_id')} AND other.membership = 'join'"
-        " AND mine.user_id = ? AND mine.membership = 'join'",
+        " AND mine.user_id = ? AND mine.room_id = other.room_id AND mine.membership = 'join'",
         [tx.array(among), user_id],
     )
     return {other for (other,) in rows} | ({user_id} & set(among))
@@ -109,19 +109,52 @@ def _met_and_parted(tx: Transaction, user_id: str, since: int) -> tuple[set[str]
 
     Memberships are judged as they are now. A room the user itself joined or left brings all its members.
     """
-    rows = tx.all(
-        "SELECT other.user_id, other.membership, mine.membership FROM membership mine"
-        " JOIN membership other ON other.room_id = mine.room_id AND other.user_id <> mine.user_id"
-        " WHERE mine.user_id = ? AND mine.membership IN ('join', 'leave', 'ban')"
-        " AND (mine.position > ? OR mine.membership = 'join' AND other.position > ?)"
-        " AND other.membership IN ('join', 'leave', 'ban')",
-        [user_id, since, since],
-    )
-    met: set[str] = set()
-    parted: set[str] = set()
-    for other, membership, own in rows:
-        (met if membership == own == "join" else parted).add(other)
+    entered: set[str] = set()
+    gone: set[str] = set()
+    for room_id, membership, previous in tx.all(
+        "SELECT room_id, membership, previous FROM membership WHERE user_id = ? AND position > ?",
+        [user_id, since],
+    ):
+        if membership == "join" and _was_outside(tx, room_id, user_id, previous, since):
+            entered.add(room_id)
+        elif membership != "join" and previous == "join":
+            gone.add(room_id)
+    met = _members(tx, entered) - {user_id}
+    parted = _members(tx, gone)
+    for other, room_id, membership, previous in tx.all(
+        "SELECT other.user_id, other.room_id, other.membership, other.previous"
+        " FROM membership other CROSS JOIN membership mine"
+        " WHERE other.position > ? AND other.user_id <> ?"
+        " AND mine.user_id = ? AND mine.room_id = other.room_id AND mine.membership = 'join'",
+        [since, user_id, user_id],
+    ):
+        if membership == "join" and _was_outside(tx, room_id, other, previous, since):
+            met.add(other)
+        elif membership != "join" and previous == "join":
+            parted.add(other)
     return met, parted
+
+
+def _was_outside(tx: Transaction, room_id: str, user_id: str, previous: str | None, since: int) -> bool:
+    """Whether somebody who is joined now may have been outside, and did not just change its name."""
+    if previous != "join":
+        return True
+    changes: int = tx.value(
+        "SELECT count(*) FROM event JOIN room ON room.nid = event.room WHERE room.room_id = ?"
+        " AND event.type = 'm.room.member' AND event.state_key = ? AND event.position > ?",
+        [room_id, user_id, since],
+    )
+    return changes > 1
+
+
+def _members(tx: Transaction, room_ids: Collection[str]) -> set[str]:
+    if not room_ids:
+        return set()
+    rows = tx.all(
+        f"SELECT user_id FROM membership WHERE {tx.any('room_id')} AND membership = 'join'",
+        [tx.array(room_ids)],
+    )
+    return {user_id for (user_id,) in rows}
 
 
 def _insert(tx: Transaction, rows: Sequence[tuple[int, str, str, str | None]]) -> None:

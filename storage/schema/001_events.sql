@@ -75,6 +75,7 @@ CREATE TABLE membership (
     PRIMARY KEY (user_id, room_id)
 );
 CREATE INDEX membership_room ON membership (room_id, membership);
+CREATE INDEX membership_position ON membership (position);
 
 -- m.relates_to, one row a relation, so that edits, threads and reactions are found from their target.
 CREATE TABLE relation (

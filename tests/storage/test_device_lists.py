@@ -8,10 +8,10 @@ from storage.memberships import Membership
 ALICE, BOB, CAROL, DAVE = (f"@{name}:hearth.test" for name in ("alice", "bob", "carol", "dave"))
 
 
-def member(db: Any, user_id: str, room_id: str, membership: str = "join") -> int:
+def member(db: Any, user_id: str, room_id: str, membership: str = "join", previous: str = "leave") -> int:
     def put(tx: Any) -> int:
         position: int = tx.announce("event", rooms=[room_id])
-        memberships.put(tx, Membership(user_id, room_id, membership, None, "$e", user_id, position))
+        memberships.put(tx, Membership(user_id, room_id, membership, previous, "$e", user_id, position))
         return position
 
     position: int = db.write(put)
@@ -77,10 +77,35 @@ def test_users_met_count_as_changed_users_parted_from_as_left(db: Any) -> None:
     member(db, CAROL, "!b:hearth.test")
     since = member(db, DAVE, "!c:hearth.test")
     member(db, ALICE, "!b:hearth.test")
-    upto = member(db, BOB, "!a:hearth.test", "leave")
+    upto = member(db, BOB, "!a:hearth.test", "leave", "join")
     assert db.read(device_lists.changes, ALICE, since, upto) == ({BOB, CAROL}, set())
-    since, upto = upto, member(db, ALICE, "!b:hearth.test", "leave")
+    since, upto = upto, member(db, ALICE, "!b:hearth.test", "leave", "join")
     assert db.read(device_lists.changes, ALICE, since, upto) == (set(), {BOB, CAROL})
+
+
+def test_a_changed_name_is_no_meeting(db: Any) -> None:
+    member(db, ALICE, "!a:hearth.test")
+    since = member(db, BOB, "!a:hearth.test")
+    member(db, ALICE, "!a:hearth.test", "join", "join")
+    upto = member(db, BOB, "!a:hearth.test", "join", "join")
+    assert db.read(device_lists.changes, ALICE, since, upto) == (set(), set())
+
+
+def test_joining_and_changing_the_name_is_a_meeting(db: Any) -> None:
+    member(db, ALICE, "!a:hearth.test")
+    since = member(db, CAROL, "!a:hearth.test")
+    upto = member(db, BOB, "!a:hearth.test", "join", "join")
+
+    def two_events(tx: Any) -> None:
+        columns = "nid room_id version snapshot depth position extremities"
+        tx.insert("room", columns.split(), [(1, "!a:hearth.test", "12", None, 1, 1, b"[]")])
+        columns = "nid event_id room position depth ts type state_key sender membership status notify json"
+        same = (1, 1, "m.room.member", BOB, BOB, "join", 0, 0, b"{}")
+        rows = [(nid, f"${nid}", 1, upto + nid, *same) for nid in (1, 2)]
+        tx.insert("event", columns.split(), rows)
+
+    db.write(two_events)
+    assert db.read(device_lists.changes, ALICE, since, upto + 2) == ({BOB}, set())
 
 
 def test_joined_rooms(db: Any) -> None:
