@@ -9,8 +9,8 @@ hundred people coming online wake a room's waiting syncs a few times, not four h
 """
 
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Collection, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from twisted.internet.defer import Deferred
@@ -52,6 +52,8 @@ class PresenceState:
     last_active_ts: int = 0
     position: int = 0
     """Ephemeral position of the change that led here; 0 before it is announced."""
+    profile: Mapping[str, Any] | None = None
+    """Display name and avatar, once they have changed."""
 
     def content(self, now_ms: int) -> dict[str, Any]:
         """The content of an `m.presence` event, and the answer of `GET /presence/{userId}/status`."""
@@ -65,7 +67,8 @@ class PresenceState:
         return content
 
     def event(self, now_ms: int) -> dict[str, Any]:
-        return {"type": "m.presence", "sender": self.user_id, "content": self.content(now_ms)}
+        content = {**self.content(now_ms), **(self.profile or {})}
+        return {"type": "m.presence", "sender": self.user_id, "content": content}
 
 
 @dataclass(slots=True)
@@ -77,6 +80,7 @@ class _Facts:
     chosen: str | None = None
     status_msg: str | None = None
     last_active_ts: int = 0
+    profile: Mapping[str, Any] | None = None
     timer: Timer | None = None
     timer_at: int = 0
     remembered: bool = False
@@ -155,6 +159,14 @@ class Presence:
             facts.devices[_API] = (state, now + OFFLINE_AFTER_MS)
         self._update(user_id, facts, now)
 
+    def show_profile(self, user_id: str, profile: Mapping[str, Any]) -> None:
+        """A display name or avatar changed: those who see the user's presence see it there too."""
+        facts = self._facts.get(user_id)
+        if facts is None or not self.enabled:
+            return
+        facts.profile = {key: profile[key] for key in ("displayname", "avatar_url") if key in profile}
+        self._update(user_id, facts, self._clock.now_ms())
+
     def get(self, user_id: str) -> PresenceState | None:
         """As it is now; None for users not seen since the start (see `lookup`)."""
         facts = self._facts.get(user_id)
@@ -215,13 +227,20 @@ class Presence:
         if facts.chosen == OFFLINE:
             state = OFFLINE
         active = state == ONLINE and now - facts.last_active_ts < CURRENTLY_ACTIVE_MS
-        position = facts.published.position
-        return PresenceState(user_id, state, facts.status_msg, active, facts.last_active_ts, position)
+        return PresenceState(
+            user_id,
+            state,
+            facts.status_msg,
+            active,
+            facts.last_active_ts,
+            facts.published.position,
+            facts.profile,
+        )
 
     def _update(self, user_id: str, facts: _Facts, now: int) -> None:
         new, old = self._derive(user_id, facts, now), facts.published
-        seen_by_others = (new.state, new.status_msg, new.currently_active)
-        if seen_by_others != (old.state, old.status_msg, old.currently_active):
+        seen_by_others = (new.state, new.status_msg, new.currently_active, new.profile)
+        if seen_by_others != (old.state, old.status_msg, old.currently_active, old.profile):
             self._news.add(user_id)
             if self._gathering is None:
                 self._gathering = self._clock.call_later(GATHER_SECONDS, self._gathered)
@@ -264,10 +283,7 @@ class Presence:
         now = self._clock.now_ms()
         for user_id in user_ids:
             facts = self._facts[user_id]
-            state = self._derive(user_id, facts, now)
-            facts.published = PresenceState(
-                user_id, state.state, state.status_msg, state.currently_active, state.last_active_ts, position
-            )
+            facts.published = replace(self._derive(user_id, facts, now), position=position)
             self._announced[user_id] = facts.published
             self._announced.move_to_end(user_id)
         # Those who wait read as soon as they are woken, so this comes when all is in place.

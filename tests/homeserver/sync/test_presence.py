@@ -159,6 +159,19 @@ def test_news_is_gathered_and_announced_once(scene: Scene) -> None:
     assert change.event(scene.clock.now_ms())["sender"] == ALICE
 
 
+def test_a_changed_profile_is_shown(scene: Scene) -> None:
+    scene.presence.show_profile(BOB, {"displayname": "nobody knows Bob yet"})
+    scene.presence.seen(ALICE)
+    scene.settle()
+    scene.presence.show_profile(ALICE, {"displayname": "Alice", "m.tz": "Europe/London"})
+    scene.settle()
+    assert len(scene.positions.woken) == 2
+    [change] = scene.presence.changes(102, {ALICE, BOB})
+    content = change.event(scene.clock.now_ms())["content"]
+    assert (content["presence"], content["displayname"]) == ("online", "Alice")
+    assert "m.tz" not in content
+
+
 def test_presence_is_for_those_who_share_a_room(scene: Scene) -> None:
     assert run(scene.presence.may_see(ALICE, BOB))
     assert run(scene.presence.may_see(STRANGER, STRANGER))
