@@ -19,14 +19,11 @@ async def waiting_syncs(server: ServerProcess, count: int, settle: float = 3.0) 
     await in_parallel(jobs, 8)
     room = await members[0].create_room(preset="public_chat")
     await in_parallel([functools.partial(wire.join, room) for wire in members[1:]], 16)
-    tokens = [
-        (await wire.sync(sync_filter={"room": {"timeline": {"limit": 1}}}))["next_batch"] for wire in members
-    ]
+    since = (await members[-1].sync(sync_filter={"room": {"timeline": {"limit": 1}}}))["next_batch"]
 
     wires = [Wire(server.port, members[n % len(members)].token) for n in range(count)]
     await in_parallel([wire.connect for wire in wires], 64)
-    last = tokens[-1]
-    waiting = [asyncio.create_task(wire.request("GET", sync_path(last, 120_000))) for wire in wires]
+    waiting = [asyncio.create_task(wire.request("GET", sync_path(since, 120_000))) for wire in wires]
     await asyncio.sleep(settle + count / 400)
     early = sum(task.done() for task in waiting)
     weight = server.resident_bytes()
