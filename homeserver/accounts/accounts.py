@@ -141,6 +141,9 @@ class Accounts:
 
     # Changing accounts
 
+    def require_acceptable(self, password: str) -> None:
+        self._passwords.require_acceptable(password)
+
     async def set_password(self, user_id: str, password: str) -> None:
         self._passwords.require_acceptable(password)
         encoded = await self._passwords.hash(password)

@@ -37,7 +37,10 @@ class Session:
         return self.row.device_id
 
     def response(self) -> dict[str, Any]:
+        """The fields a client gets, under the specification's names."""
         body: dict[str, Any] = {"access_token": self.access_token}
+        if self.device_id is not None:
+            body["device_id"] = self.device_id
         if self.refresh_token is not None:
             body["refresh_token"] = self.refresh_token
         if self.expires_in_ms is not None:

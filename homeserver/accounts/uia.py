@@ -57,6 +57,7 @@ class InteractiveAuth(MatrixError):
 
     def __init__(self, flows: Flows, session: Session, because: MatrixError | None) -> None:
         super().__init__(because.message if because else "", status=401)
+        self.failed = because is not None
         self._fields: dict[str, Any] = because.body() if because else {}
         self._fields |= {
             "flows": [{"stages": list(stages)} for stages in flows],

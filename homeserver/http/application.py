@@ -38,7 +38,7 @@ class Application:
         self._ids = count(1)
 
     def new_request(self, address: str) -> HttpRequest:
-        return HttpRequest(next(self._ids), address)
+        return HttpRequest(next(self._ids), address, self.limiter)
 
     def route(self, request: HttpRequest) -> None:
         """Finds the endpoint as soon as the head is read; an error waits its turn in `failure`."""

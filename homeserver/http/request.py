@@ -12,6 +12,7 @@ from homeserver.errors import InvalidParam
 
 if TYPE_CHECKING:
     from homeserver.http.endpoint import Endpoint
+    from homeserver.http.rate_limit import RateLimiter
 
 
 @dataclass(slots=True, frozen=True)
@@ -27,11 +28,12 @@ class HttpRequest:
 
     __slots__ = (
         "_query_values", "address", "body", "chunks", "endpoint", "failure", "headers", "id", "keep_alive",
-        "method", "path", "path_args", "query", "size",
+        "limiter", "method", "path", "path_args", "query", "size",
     )
 
-    def __init__(self, request_id: int, address: str) -> None:
+    def __init__(self, request_id: int, address: str, limiter: "RateLimiter") -> None:
         self.id = request_id
+        self.limiter = limiter
         self.address = address
         self.method = ""
         self.path = ""

@@ -1,0 +1,30 @@
+"""What this server can do for this user.
+
+https://spec.matrix.org/v1.19/client-server-api/#capabilities-negotiation
+"""
+
+from typing import Any
+
+from homeserver.http.endpoint import USER, Requester, get
+from homeserver.protocol.room_versions import ROOM_VERSIONS
+from homeserver.server import Server
+
+
+@get("/_matrix/client/v3/capabilities", auth=USER, guests=True)
+def capabilities(server: Server, me: Requester) -> dict[str, Any]:
+    settings = server.accounts.settings
+    return {
+        "capabilities": {
+            "m.room_versions": {
+                "default": server.config.default_room_version,
+                "available": dict.fromkeys(ROOM_VERSIONS, "stable"),
+            },
+            "m.change_password": {"enabled": settings.password_login and not me.is_guest},
+            "m.get_login_token": {"enabled": settings.login_via_existing_session and not me.is_guest},
+            "m.profile_fields": {"enabled": True},
+            "m.set_displayname": {"enabled": True},
+            "m.set_avatar_url": {"enabled": True},
+            "m.3pid_changes": {"enabled": False},
+            "m.forget_forced_upon_leave": {"enabled": False},
+        }
+    }

@@ -1,0 +1,25 @@
+"""Which versions of the specification are served, and which features beyond it.
+
+https://spec.matrix.org/v1.19/client-server-api/#get_matrixclientversions
+
+Clients each look for a range of their own, so the list has no gaps.
+"""
+
+import orjson
+
+from homeserver.http.endpoint import OPEN, get
+from homeserver.server import Server
+
+VERSIONS = ["r0.6.1", *(f"v1.{minor}" for minor in range(1, 20))]
+
+# Everything that is announced under an unstable name, in one place: add a feature with the code serving it.
+UNSTABLE_FEATURES = {
+    "org.matrix.e2e_cross_signing": True,
+}
+
+_ANSWER = orjson.dumps({"versions": VERSIONS, "unstable_features": UNSTABLE_FEATURES})
+
+
+@get("/_matrix/client/versions", auth=OPEN)
+def versions(server: Server) -> bytes:
+    return _ANSWER
