@@ -25,8 +25,13 @@ MAX_MESSAGE_BYTES = 65_536
 # Other servers refuse an EDU that is larger, and would never get what waits behind it.
 MAX_EDU_BYTES = 60_000
 MAX_TYPE = 255
+# How long a request may be repeated, and how often older ones are forgotten.
+MEMORY_MS = 24 * 3600 * 1000
+SWEEP_MS = 3600 * 1000
 
 Messages = Mapping[str, Mapping[str, Mapping[str, Any]]]
+_Events = Mapping[str, Mapping[str, bytes]]
+_Request = tuple[str, str | None, str, str]
 
 
 class ToDevice:
@@ -46,6 +51,7 @@ class ToDevice:
         self._server_name = server_name
         self._federates = federates
         self._new_id = new_id
+        self._swept_ts = 0
 
     async def send(
         self, sender: str, device_id: str | None, event_type: str, messages: Messages, txn_id: str
@@ -65,7 +71,7 @@ class ToDevice:
             for edu in self._edus(sender, event_type, users)
         ]
         request = (sender, device_id, f"sendToDevice/{event_type}", txn_id)
-        await self._db.write(_store, request, local, edus, self._clock.now_ms())
+        await self._write(request, local, edus)
 
     async def receive(
         self, sender: str, event_type: str, messages: Messages, origin: str, message_id: str
@@ -76,7 +82,16 @@ class ToDevice:
             for user_id, by_device in by_server(messages).get(self._server_name, {}).items()
         }
         request = (origin, None, "m.direct_to_device", message_id)
-        await self._db.write(_store, request, local, [], self._clock.now_ms())
+        await self._write(request, local, [])
+
+    async def _write(
+        self, request: _Request, local: _Events, edus: list[tuple[str, str, bytes]]
+    ) -> None:
+        now = self._clock.now_ms()
+        await self._db.write(_store, request, local, edus, now)
+        if now - self._swept_ts > SWEEP_MS:
+            self._swept_ts = now
+            await self._db.write(transactions.forget_before, now - MEMORY_MS)
 
     def _edus(
         self, sender: str, event_type: str, users: Mapping[str, Mapping[str, Mapping[str, Any]]]
@@ -110,8 +125,8 @@ def _event(sender: str, event_type: str, content: Mapping[str, Any]) -> bytes:
 
 def _store(
     tx: Transaction,
-    request: tuple[str, str | None, str, str],
-    local: Mapping[str, Mapping[str, bytes]],
+    request: _Request,
+    local: _Events,
     edus: list[tuple[str, str, bytes]],
     now_ms: int,
 ) -> None:
@@ -125,9 +140,7 @@ def _store(
     transactions.remember(tx, *request, b"{}", now_ms)
 
 
-def _for_known_devices(
-    tx: Transaction, local: Mapping[str, Mapping[str, bytes]]
-) -> list[tuple[str, str, bytes]]:
+def _for_known_devices(tx: Transaction, local: _Events) -> list[tuple[str, str, bytes]]:
     """A message for a device by name comes before one for all devices: a device gets one."""
     messages = []
     for user_id, device_id in to_device.known_devices(tx, list(local)) if local else ():

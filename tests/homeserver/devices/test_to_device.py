@@ -62,6 +62,14 @@ def test_a_repeated_transaction_delivers_once(scene: Scene, service: ToDevice) -
     assert [event["content"]["n"] for event in received(scene, BOB, "PHONE")] == [1, 3, 4, 5]
 
 
+def test_old_transactions_are_forgotten(scene: Scene, service: ToDevice) -> None:
+    send(service, {BOB: {"PHONE": {}}}, "old")
+    scene.clock.advance(25 * 3600)
+    send(service, {BOB: {"PHONE": {}}}, "new")
+    kept = scene.db.read(lambda tx: tx.all("SELECT txn_id FROM client_transaction"))
+    assert kept == [("new",)]
+
+
 def test_nobody_is_woken_for_nothing(scene: Scene, service: ToDevice) -> None:
     send(service, {BOB: {"NONE": {}}, "@nobody:hearth.test": {"*": {}}, "@x:unfederated.test": {"*": {}}})
     assert scene.announced("to_device") == []
