@@ -21,7 +21,8 @@ from storage.database import Change, Database
 from storage.receipts import MAIN
 
 _MEMBER = "m.room.member"
-_LOGGED = 256
+_LOGGED = 128
+_MOST_ROOMS = 20_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,8 +162,12 @@ class _Room:
         self.special: set[str] = set()
 
     def append(self, entry: _Entry) -> None:
-        self.log.append(entry)
         self.last = entry.position
+        if not self.users:
+            self.log.clear()
+            self.since = entry.position
+            return
+        self.log.append(entry)
         if len(self.log) > _LOGGED:
             self.since = self.log.popleft().position
 
@@ -267,7 +272,7 @@ class Unread:
         room.users[user_id] = counts
         if special:
             room.special.add(user_id)
-        while self._kept > self._most and len(self._rooms) > 1:
+        while (self._kept > self._most or len(self._rooms) > _MOST_ROOMS) and len(self._rooms) > 1:
             _, oldest = self._rooms.popitem(last=False)
             self._kept -= len(oldest.users)
 
@@ -306,6 +311,7 @@ class Unread:
         if event.type == _MEMBER and event.state_key is not None:
             self._on_membership(event.state_key, event.room_id, room)
         if room is not None:
+            self._rooms.move_to_end(event.room_id)
             own = {each.user_id: (each.notify, each.highlight) for each in committed.push if not each.joins}
             entry = _Entry(
                 position,
