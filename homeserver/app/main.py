@@ -1,13 +1,17 @@
 """The command `hearth`: reads the command line and calls the file of the command named there."""
 
 import argparse
+import sqlite3
 import sys
 from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
 
+import psycopg2
+
 from homeserver.app import check, db, init, register_user
 from homeserver.app.config import Config, ConfigError, load
+from storage.migrations import SchemaTooNew
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -31,7 +35,12 @@ def _run(options: argparse.Namespace) -> int:
     config = read_config(options)
     from homeserver.app import run  # brings in the whole server, which the other commands can do without
 
-    run.run(config)
+    try:
+        run.run(config)
+    except (OSError, ValueError, sqlite3.Error, psycopg2.Error, SchemaTooNew) as error:
+        print(f"Hearth could not start: {error}", file=sys.stderr)
+        print(f"`hearth check -c {options.config}` says what is wrong.", file=sys.stderr)
+        return 1
     return 0
 
 
