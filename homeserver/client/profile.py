@@ -6,8 +6,8 @@ Under the paths of MSC4133 too, which clients use that learned custom fields bef
 from typing import Annotated, Any
 
 from homeserver.accounts.profiles import DISPLAYNAME
-from homeserver.errors import Forbidden, GuestAccessForbidden, MissingParam
-from homeserver.http.endpoint import OPEN, USER, Body, Request, delete, get, put
+from homeserver.errors import Forbidden, GuestAccessForbidden, MissingParam, MissingToken
+from homeserver.http.endpoint import OPTIONAL, USER, Body, Request, delete, get, put
 from homeserver.http.requester import Requester
 from homeserver.server import Server
 
@@ -28,13 +28,15 @@ class SetProfileField(ProfileField, kw_only=True):
     content: Annotated[dict[str, Any], Body]
 
 
-@get(_PROFILE, auth=OPEN, rate="profile")
-async def get_user_profile(server: Server, req: GetProfile) -> dict[str, Any]:
+@get(_PROFILE, auth=OPTIONAL, rate="profile", guests=True)
+async def get_user_profile(server: Server, me: Requester | None, req: GetProfile) -> dict[str, Any]:
+    _require_allowed_to_look(server, me)
     return await server.profiles.get(req.user_id)
 
 
-@get(_FIELD, auth=OPEN, rate="profile", aliases=[_UNSTABLE_FIELD])
-async def get_profile_field(server: Server, req: ProfileField) -> dict[str, Any]:
+@get(_FIELD, auth=OPTIONAL, rate="profile", guests=True, aliases=[_UNSTABLE_FIELD])
+async def get_profile_field(server: Server, me: Requester | None, req: ProfileField) -> dict[str, Any]:
+    _require_allowed_to_look(server, me)
     return await server.profiles.get_field(req.user_id, req.key_name)
 
 
@@ -52,6 +54,11 @@ async def set_profile_field(server: Server, me: Requester, req: SetProfileField)
 async def delete_profile_field(server: Server, me: Requester, req: ProfileField) -> None:
     _require_own(me, req)
     await server.profiles.delete_field(me.user_id, req.key_name)
+
+
+def _require_allowed_to_look(server: Server, me: Requester | None) -> None:
+    if me is None and server.config.require_auth_for_profile_requests:
+        raise MissingToken("Profiles are shown to logged-in users only.")
 
 
 def _require_own(me: Requester, req: ProfileField) -> None:

@@ -22,4 +22,5 @@ async def send_message(server: Server, me: Requester, req: SendMessage) -> dict[
     event_id = await server.rooms.send(
         req.room_id, me.user_id, req.event_type, req.content, device_id=me.device_id, txn_id=req.txn_id
     )
+    server.presence.active(me.user_id)
     return {"event_id": event_id}
