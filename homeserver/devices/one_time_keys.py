@@ -23,6 +23,8 @@ MAX_KEY_BYTES = 16_384
 MAX_NAME = 255
 # A device holds fifty or a hundred one-time keys; more than this in one upload is no client's need.
 MAX_KEYS = 2000
+# A claim for a large room is cut in pieces, so that other writes come in between.
+CLAIMS_AT_ONCE = 200
 
 
 def parse(keys: Mapping[str, Any]) -> list[OneTimeKey]:
@@ -69,13 +71,13 @@ class OneTimeKeys:
             for device_id, algorithm in devices.items()
             if "\0" not in device_id and "\0" not in algorithm
         ]
-        if not each:
-            return {}
-        claimed = await self._db.write(device_keys.claim, each, self._clock.now_ms())
         keys: dict[str, dict[str, Any]] = {}
-        for want, key in claimed.items():
-            named = {f"{key.algorithm}:{key.key_id}": opaque.fragment(key.key)}
-            keys.setdefault(want.user_id, {})[want.device_id] = named
+        for start in range(0, len(each), CLAIMS_AT_ONCE):
+            some = each[start : start + CLAIMS_AT_ONCE]
+            claimed = await self._db.write(device_keys.claim, some, self._clock.now_ms())
+            for want, key in claimed.items():
+                named = {f"{key.algorithm}:{key.key_id}": opaque.fragment(key.key)}
+                keys.setdefault(want.user_id, {})[want.device_id] = named
         return keys
 
 
