@@ -139,7 +139,8 @@ def by_transaction(
 ) -> str | None:
     """The ID of the event that this device sent under this transaction ID."""
     event_id: str | None = tx.value(
-        "SELECT event_id FROM event WHERE sender = ? AND device_id = ? AND room = ? AND txn_id = ? AND type = ?",
+        "SELECT event_id FROM event"
+        " WHERE sender = ? AND device_id = ? AND room = ? AND txn_id = ? AND type = ?",
         [sender, device_id, room, txn_id, type],
     )
     return event_id

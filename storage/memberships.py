@@ -74,5 +74,7 @@ def forget(tx: Transaction, user_id: str, room_id: str) -> int:
 
 
 def _from_row(row: tuple[Any, ...]) -> Membership:
-    *head, forgotten, invite_state = row
-    return Membership(*head, bool(forgotten), invite_state)
+    user_id, room_id, membership, previous, event_id, sender, position, forgotten, invite_state = row
+    return Membership(
+        user_id, room_id, membership, previous, event_id, sender, position, bool(forgotten), invite_state
+    )

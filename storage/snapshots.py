@@ -43,7 +43,8 @@ def layers(tx: Transaction, snapshot: int) -> list[Layer]:
     rows = tx.all(
         "WITH RECURSIVE chain(nid, parent, delta, place) AS ("
         " SELECT nid, parent, delta, 0 FROM snapshot WHERE nid = ?"
-        " UNION ALL SELECT s.nid, s.parent, s.delta, c.place + 1 FROM snapshot s JOIN chain c ON s.nid = c.parent"
+        " UNION ALL SELECT s.nid, s.parent, s.delta, c.place + 1"
+        " FROM snapshot s JOIN chain c ON s.nid = c.parent"
         ") SELECT nid, delta FROM chain ORDER BY place DESC",
         [snapshot],
     )

@@ -43,6 +43,7 @@ from homeserver.client import registration_tokens as registration_tokens
 from homeserver.client import room_send as room_send
 from homeserver.client import room_state as room_state
 from homeserver.client import rooms as rooms
+from homeserver.client import sync as sync
 from homeserver.client import tags as tags
 from homeserver.client import to_device as to_device
 from homeserver.client import typing as typing

@@ -1,0 +1,133 @@
+"""`hearth run`: opens the database, builds the server, listens, and stops in an orderly way."""
+
+import gc
+import os
+import sys
+from typing import Any
+
+from twisted.internet import reactor, ssl
+from twisted.internet.defer import Deferred
+from twisted.logger import (
+    FilteringLogObserver,
+    Logger,
+    LogLevel,
+    LogLevelFilterPredicate,
+    globalLogBeginner,
+    textFileLogObserver,
+)
+from twisted.python.threadpool import ThreadPool
+
+import homeserver.admin
+import homeserver.client  # noqa: F401  (both packages declare their endpoints when imported)
+from homeserver.app.config import Config, Listener
+from homeserver.app.db import engine_of
+from homeserver.app.rate_limits import rate_limits
+from homeserver.app.wiring import build
+from homeserver.http.application import Application
+from homeserver.http.endpoint import ROUTES
+from homeserver.http.server import HttpFactory
+from homeserver.protocol.signing import read_signing_keys
+from homeserver.server import Server
+from storage import migrations
+
+log = Logger()
+
+PASSWORD_THREADS = 2
+
+
+def run(config: Config) -> None:
+    """Serves until it is told to stop."""
+    _begin_logging(config.log_level)
+    engine = engine_of(config)
+    for name in migrations.upgrade(engine):
+        log.info("schema: applied {name}", name=name)
+    pool = ThreadPool(0, PASSWORD_THREADS, "hearth-passwords")
+    pool.start()
+    signing_key = read_signing_keys(config.signing_key_path.read_text())[0]
+    server = build(config, engine, signing_key, reactor, pool)
+    _the_reactor().callWhenRunning(_start, config, server)
+    _the_reactor().addSystemEventTrigger("during", "shutdown", _stop, server, pool)
+    # What is made from here on is mostly requests, freed by counting references: looking for cycles in all
+    # that was imported would cost a pause again and again and find nothing.
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 50)
+    if "HEARTH_PROFILE" in os.environ:
+        _profiled(os.environ["HEARTH_PROFILE"])
+    else:
+        _the_reactor().run()
+
+
+def _the_reactor() -> Any:
+    return reactor
+
+
+def _start(config: Config, server: Server) -> None:
+    server.db.start()
+    started = Deferred.fromCoroutine(_listen(config, server))
+    started.addErrback(_failed)
+
+
+async def _listen(config: Config, server: Server) -> None:
+    await server.push_rules.load()
+    await server.deactivation.resume()
+    application = Application(server, ROUTES, rate_limits(config))
+    for listener in config.listeners:
+        factory = HttpFactory(application, reactor, x_forwarded=listener.x_forwarded)
+        for address in listener.bind_addresses:
+            port = _open(config, listener, address, factory)
+            log.info("listening on {address}", address=port.getHost())
+    log.info("Hearth serves {name}", name=config.server_name)
+
+
+def _open(config: Config, listener: Listener, address: str, factory: HttpFactory) -> Any:
+    if not listener.tls:
+        return _the_reactor().listenTCP(listener.port, factory, backlog=1024, interface=address)
+    context = _tls_context(str(config.tls_private_key_path), str(config.tls_certificate_path))
+    return _the_reactor().listenSSL(listener.port, factory, context, backlog=1024, interface=address)
+
+
+def _tls_context(key_path: str, certificate_path: str) -> Any:
+    factory: Any = ssl.DefaultOpenSSLContextFactory  # untyped in Twisted
+    context = factory(key_path, certificate_path)
+    context.getContext().use_certificate_chain_file(certificate_path)
+    return context
+
+
+def _failed(failure: Any) -> None:
+    log.failure("Hearth could not start", failure)
+    _the_reactor().stop()
+
+
+def _stop(server: Server, pool: ThreadPool) -> "Deferred[None]":
+    async def stop() -> None:
+        await server.devices.flush()
+        await server.presence.stop()
+        server.typing.stop_all()
+        # The writer hands its last results to the reactor, which must not wait for it meanwhile.
+        pool.stop()
+
+    stopped = Deferred.fromCoroutine(stop())
+    stopped.addErrback(lambda failure: log.failure("while stopping", failure))
+    stopped.addBoth(lambda _: server.db.stop())
+    return stopped
+
+
+def _begin_logging(level: str) -> None:
+    levels = {
+        "DEBUG": LogLevel.debug,
+        "INFO": LogLevel.info,
+        "WARNING": LogLevel.warn,
+        "ERROR": LogLevel.error,
+    }
+    observer = FilteringLogObserver(textFileLogObserver(sys.stderr), [predicate(levels[level])])
+    globalLogBeginner.beginLoggingTo([observer], redirectStandardIO=False)
+
+
+def _profiled(path: str) -> None:
+    """For developers: HEARTH_PROFILE=FILE writes a cProfile of the reactor's thread to FILE at the end."""
+    import cProfile
+
+    profile = cProfile.Profile()
+    profile.runcall(_the_reactor().run)
+    profile.dump_stats(path)

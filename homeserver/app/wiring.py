@@ -1,0 +1,225 @@
+"""The one function that builds the object graph.
+
+The order in which services follow the stream matters and is the order here: rooms and memberships first,
+then what is derived from them, and last the notifier, which wakes those who read it all.
+"""
+
+from typing import Any
+
+from twisted.internet.threads import deferToThreadPool
+from twisted.python.threadpool import ThreadPool
+
+from homeserver.accounts.account_data import AccountData
+from homeserver.accounts.accounts import Accounts
+from homeserver.accounts.deactivation import Deactivation
+from homeserver.accounts.passwords import Passwords
+from homeserver.accounts.profiles import Profiles
+from homeserver.accounts.registration_tokens import RegistrationTokens
+from homeserver.accounts.settings import AccountSettings, PasswordPolicy
+from homeserver.accounts.shared_secret import SharedSecret
+from homeserver.accounts.tags import Tags
+from homeserver.accounts.token_cache import TokenCache
+from homeserver.accounts.tokens import Tokens
+from homeserver.accounts.uia import Uia
+from homeserver.app.config import Config
+from homeserver.clock import ReactorClock
+from homeserver.devices.cross_signing import CrossSigning
+from homeserver.devices.device_lists import DeviceLists
+from homeserver.devices.devices import Devices
+from homeserver.devices.key_backup import KeyBackup
+from homeserver.devices.keys import DeviceKeys
+from homeserver.devices.one_time_keys import OneTimeKeys
+from homeserver.devices.signature_upload import SignatureUpload
+from homeserver.devices.to_device import ToDevice
+from homeserver.errors import MatrixError
+from homeserver.protocol.signing import SigningKey
+from homeserver.push.actions import PushActions
+from homeserver.push.rules import PushRules
+from homeserver.push.unread import Unread
+from homeserver.rooms.directory import Directory
+from homeserver.rooms.event_store import EventStore
+from homeserver.rooms.head import Identity
+from homeserver.rooms.history import History
+from homeserver.rooms.memberships import Memberships
+from homeserver.rooms.public_rooms import PublicRooms
+from homeserver.rooms.registry import Registry
+from homeserver.rooms.rooms import Rooms
+from homeserver.rooms.serialize import Serializer
+from homeserver.server import PublicFacts, Server
+from homeserver.sync.account_data_part import AccountDataPart
+from homeserver.sync.ephemeral import Ephemeral
+from homeserver.sync.event_format import EventFormat
+from homeserver.sync.filters import Filters
+from homeserver.sync.joined_room import JoinedRooms
+from homeserver.sync.key_counts import KeyCounts
+from homeserver.sync.lazy_members import LazyMembers
+from homeserver.sync.left_room import LeftRooms
+from homeserver.sync.notifier import Notifier
+from homeserver.sync.people import People
+from homeserver.sync.presence import Presence
+from homeserver.sync.receipts import Receipts
+from homeserver.sync.rooms_part import RoomsPart
+from homeserver.sync.service import Sync
+from homeserver.sync.typing import Typing
+from storage import device_lists as device_list_rows
+from storage.database import Database
+from storage.engines import Engine
+
+
+def build(config: Config, engine: Engine, signing_key: SigningKey, reactor: Any, pool: ThreadPool) -> Server:
+    """The server, not yet listening. `pool` is where passwords are hashed."""
+    name = config.server_name
+    clock = ReactorClock(reactor)
+    db = Database(engine, reactor)
+
+    async def in_pool(call: Any, *args: Any) -> Any:
+        return await deferToThreadPool(reactor, pool, call, *args)
+
+    # people
+    settings = _account_settings(config)
+    token_cache = TokenCache()
+    tokens = Tokens(db, clock, token_cache, settings)
+    devices = Devices(db, clock, token_cache)
+    accounts = Accounts(
+        db, clock, name, settings, Passwords(in_pool, settings.password_policy), tokens, devices
+    )
+    registration_tokens = RegistrationTokens(db, clock)
+    account_data = AccountData(db)
+
+    async def show_profile(user_id: str, profile: Any) -> None:
+        presence.show_profile(user_id, profile)
+        await rooms.update_profile(user_id)
+
+    profiles = Profiles(db, name, on_profile_change=show_profile)
+
+    async def shown_profile(user_id: str) -> dict[str, Any]:
+        profile = await profiles.local(user_id)
+        return {key: profile[key] for key in ("displayname", "avatar_url") if profile.get(key) is not None}
+
+    # rooms
+    memberships = Memberships(db, name)
+    events = EventStore(db, config.event_cache_size)
+    push_rules = PushRules(db)
+    push_actions = PushActions(push_rules, name, memberships.local_members, events.cached)
+    identity = Identity(name, signing_key)
+    registry = Registry(db, clock, identity, events, memberships, push_actions.of_event)
+    db.follow(registry.follow)
+    db.follow(memberships.follow)
+    unread = Unread(db, push_rules, account_data.ignored_users)
+    directory = Directory(registry, name)
+    public_rooms = PublicRooms(db)
+    rooms = Rooms(db, registry, shown_profile, directory, config.default_room_version)
+    serializer = Serializer(events, clock)
+
+    async def leave_everything(user_id: str, erased: bool) -> None:
+        for row in list((await memberships.of(user_id)).values()):
+            if row.membership in ("join", "invite", "knock"):
+                try:
+                    await rooms.leave(row.room_id, user_id)
+                except MatrixError:
+                    continue  # a room that does not let them go any more: nothing of theirs is left there
+
+    accounts.on_deactivate += [leave_everything, profiles.forget, account_data.forget]
+
+    # devices
+    joined_rooms = device_list_rows.joined_rooms
+    device_keys = DeviceKeys(db, name, joined_rooms)
+    device_lists = DeviceLists(db)
+    devices.on_delete.append(device_keys.forget_devices)
+    devices.on_rename.append(device_keys.renamed)
+    key_counts = KeyCounts(db)
+    db.follow(key_counts.follow)
+
+    # what is new
+    ephemeral = Ephemeral(clock)
+    typing = Typing(clock, ephemeral)
+    presence = Presence(
+        db, clock, ephemeral, joined_rooms=memberships.joined_rooms, enabled=config.presence.enabled
+    )
+    notifier = Notifier(db, clock, memberships, ephemeral)
+    db.follow(notifier.follow)
+    event_format = EventFormat(serializer)
+    joined = JoinedRooms(db, rooms, event_format, typing, LazyMembers())
+    left = LeftRooms(db, events, event_format)
+    sync = Sync(
+        db,
+        clock,
+        notifier,
+        RoomsPart(db, notifier, rooms, joined, left, account_data, unread, typing),
+        AccountDataPart(db, push_rules),
+        People(clock, notifier, rooms, device_lists, presence),
+        key_counts,
+    )
+    return Server(
+        config=_public_facts(config),
+        clock=clock,
+        db=db,
+        accounts=accounts,
+        tokens=tokens,
+        uia=Uia(clock, accounts, registration_tokens, reuse_ms=settings.ui_auth_session_timeout),
+        deactivation=Deactivation(db, accounts, tokens, devices),
+        registration_tokens=registration_tokens,
+        shared_secret=SharedSecret(clock, settings.registration_shared_secret),
+        profiles=profiles,
+        account_data=account_data,
+        tags=Tags(db),
+        filters=Filters(db),
+        devices=devices,
+        device_keys=device_keys,
+        one_time_keys=OneTimeKeys(db, clock, name),
+        cross_signing=CrossSigning(db, joined_rooms),
+        signatures=SignatureUpload(db, name, joined_rooms),
+        key_backup=KeyBackup(db),
+        to_device=ToDevice(db, clock, name),
+        device_lists=device_lists,
+        events=events,
+        rooms=rooms,
+        history=History(registry, account_data.ignored_users),
+        serializer=serializer,
+        directory=directory,
+        public_rooms=public_rooms,
+        notifier=notifier,
+        sync=sync,
+        receipts=Receipts(db, clock, rooms.require_joined),
+        typing=typing,
+        presence=presence,
+        push_rules=push_rules,
+        unread=unread,
+    )
+
+
+def _account_settings(config: Config) -> AccountSettings:
+    policy = config.password_config.policy
+    return AccountSettings(
+        enable_registration=config.enable_registration,
+        registration_requires_token=config.registration_requires_token,
+        registration_shared_secret=config.registration_shared_secret,
+        allow_guest_access=config.allow_guest_access,
+        password_login=config.password_config.enabled,
+        password_policy=PasswordPolicy(
+            enabled=policy.enabled,
+            minimum_length=policy.minimum_length,
+            require_digit=policy.require_digit,
+            require_symbol=policy.require_symbol,
+            require_lowercase=policy.require_lowercase,
+            require_uppercase=policy.require_uppercase,
+        ),
+        session_lifetime=config.session_lifetime,
+        refreshable_access_token_lifetime=config.refreshable_access_token_lifetime,
+        refresh_token_lifetime=config.refresh_token_lifetime,
+        nonrefreshable_access_token_lifetime=config.nonrefreshable_access_token_lifetime,
+        login_via_existing_session=config.login_via_existing_session.enabled,
+        login_token_timeout=config.login_via_existing_session.token_timeout,
+        ui_auth_session_timeout=config.ui_auth.session_timeout,
+    )
+
+
+def _public_facts(config: Config) -> PublicFacts:
+    return PublicFacts(
+        server_name=config.server_name,
+        default_room_version=config.default_room_version,
+        public_baseurl=config.public_baseurl,
+        extra_well_known_client_content=config.extra_well_known_client_content,
+        allow_public_rooms_without_auth=config.allow_public_rooms_without_auth,
+        require_auth_for_profile_requests=config.require_auth_for_profile_requests,
+    )

@@ -1,0 +1,64 @@
+"""Events by ID, with the recently used ones in memory.
+
+A stored event is shared by everyone who reads it, so its JSON is parsed once and its client form made once.
+"""
+
+from collections import OrderedDict
+from collections.abc import Collection, Iterable
+
+from storage import events
+from storage.database import Database
+from storage.events import StoredEvent
+
+
+class EventStore:
+    """Keeps the last `size` events that were read or written."""
+
+    def __init__(self, db: Database, size: int) -> None:
+        self._db = db
+        self._size = size
+        self._recent: OrderedDict[str, StoredEvent] = OrderedDict()
+
+    def add(self, stored: StoredEvent) -> None:
+        self._recent[stored.event_id] = stored
+        if len(self._recent) > self._size:
+            self._recent.popitem(last=False)
+
+    def drop(self, event_id: str) -> None:
+        """Forgets one whose row has changed."""
+        self._recent.pop(event_id, None)
+
+    def share(self, loaded: Iterable[StoredEvent]) -> list[StoredEvent]:
+        """The same events, each as the one object in memory."""
+        result = []
+        for stored in loaded:
+            known = self._recent.get(stored.event_id)
+            if known is None or known.position != stored.position:
+                self.add(stored)
+                known = stored
+            result.append(known)
+        return result
+
+    def cached(self, event_id: str) -> StoredEvent | None:
+        stored = self._recent.get(event_id)
+        if stored is not None:
+            self._recent.move_to_end(event_id)
+        return stored
+
+    async def get(self, event_id: str) -> StoredEvent | None:
+        return (await self.many([event_id])).get(event_id)
+
+    async def many(self, event_ids: Collection[str]) -> dict[str, StoredEvent]:
+        """Those that are known, by ID."""
+        found = {}
+        missing = []
+        for event_id in event_ids:
+            stored = self.cached(event_id)
+            if stored is None:
+                missing.append(event_id)
+            else:
+                found[event_id] = stored
+        if missing:
+            for stored in self.share((await self._db.read(events.by_id, missing)).values()):
+                found[stored.event_id] = stored
+        return found

@@ -1,0 +1,111 @@
+"""Who is in which room, in memory: a user's rooms, and a room's local members.
+
+Rows are loaded when first asked for and then follow the stream. A load that runs while a membership
+changes is mended with what arrived meanwhile.
+"""
+
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+
+from homeserver.protocol.ids import domain_of
+from homeserver.rooms.head import Committed
+from storage import memberships
+from storage.database import Change, Database
+from storage.memberships import Membership
+
+Listener = Callable[[Membership], None]
+
+
+class Memberships:
+    """`of(user)` gives every membership of a user; `local_members(room)` those of a room in memory."""
+
+    def __init__(self, db: Database, server_name: str, users: int = 20_000) -> None:
+        self._db = db
+        self._server_name = server_name
+        self._most_users = users
+        self._users: OrderedDict[str, dict[str, Membership]] = OrderedDict()
+        self._loads: dict[str, list[list[Membership]]] = {}
+        self._rooms: dict[str, set[str]] = {}
+        self._listeners: list[Listener] = []
+
+    def on_change(self, listener: Listener) -> None:
+        """Calls it with each membership that was committed."""
+        self._listeners.append(listener)
+
+    async def of(self, user_id: str) -> Mapping[str, Membership]:
+        """All memberships of a user by room ID, forgotten ones too. Do not change it."""
+        rows = self._users.get(user_id)
+        if rows is not None:
+            self._users.move_to_end(user_id)
+            return rows
+        meanwhile: list[Membership] = []
+        self._loads.setdefault(user_id, []).append(meanwhile)
+        try:
+            rows = await self._db.read(memberships.of_user, user_id)
+        finally:
+            loads = self._loads[user_id]
+            loads.remove(meanwhile)
+            if not loads:
+                del self._loads[user_id]
+        for row in meanwhile:
+            known = rows.get(row.room_id)
+            if known is None or known.position <= row.position:
+                rows[row.room_id] = row
+        self._users[user_id] = rows
+        if len(self._users) > self._most_users:
+            self._users.popitem(last=False)
+        return rows
+
+    def cached(self, user_id: str) -> Mapping[str, Membership] | None:
+        return self._users.get(user_id)
+
+    async def joined_rooms(self, user_id: str) -> list[str]:
+        return [row.room_id for row in (await self.of(user_id)).values() if row.membership == "join"]
+
+    def is_local(self, user_id: str) -> bool:
+        return domain_of(user_id) == self._server_name
+
+    def room_loaded(self, room_id: str, joined: Iterable[str]) -> None:
+        """From now on the local members of this room are kept."""
+        self._rooms[room_id] = {user_id for user_id in joined if self.is_local(user_id)}
+
+    def room_dropped(self, room_id: str) -> None:
+        self._rooms.pop(room_id, None)
+
+    def local_members(self, room_id: str) -> set[str]:
+        """The joined local members of a room that is in memory."""
+        return self._rooms.get(room_id, set())
+
+    def follow(self, changes: Sequence[Change]) -> None:
+        for change in changes:
+            if change.stream == "event":
+                committed = change.data
+                if isinstance(committed, Committed) and committed.membership is not None:
+                    self._apply(replace(committed.membership, position=change.position))
+            elif change.stream == "forget":
+                self._forget(*change.data)
+
+    def _apply(self, row: Membership) -> None:
+        rows = self._users.get(row.user_id)
+        if rows is not None:
+            rows[row.room_id] = row
+        for meanwhile in self._loads.get(row.user_id, ()):
+            meanwhile.append(row)
+        members = self._rooms.get(row.room_id)
+        if members is not None and self.is_local(row.user_id):
+            if row.membership == "join":
+                members.add(row.user_id)
+            else:
+                members.discard(row.user_id)
+        for listener in self._listeners:
+            listener(row)
+
+    def _forget(self, user_id: str, room_id: str) -> None:
+        rows = self._users.get(user_id)
+        row = rows.get(room_id) if rows is not None else None
+        if rows is not None and row is not None:
+            rows[room_id] = replace(row, forgotten=True)
+        for meanwhile in self._loads.get(user_id, ()):
+            if row is not None:
+                meanwhile.append(replace(row, forgotten=True))

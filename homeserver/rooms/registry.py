@@ -1,0 +1,291 @@
+"""The rooms in memory, one writer each, and the way an event gets into one.
+
+A `Room` has two heads. `tip` is what the next event is built on; it runs ahead of the database, so many
+events of one room may share a commit. `head` is the last committed one: what readers see. If a commit
+fails, the room is dropped from memory and everything built on the failure fails with it (see
+`Database.write_after`); the next request loads the room afresh.
+"""
+
+from collections import OrderedDict, deque
+from collections.abc import Callable, Sequence
+
+from twisted.internet.defer import Deferred
+
+from homeserver.clock import Clock
+from homeserver.errors import Forbidden, NotFound
+from homeserver.protocol.events import Event
+from homeserver.protocol.power_levels import PowerLevels
+from homeserver.protocol.redaction import redact_event
+from homeserver.protocol.room_versions import ROOM_VERSIONS, RoomVersion
+from homeserver.rooms.event_store import EventStore
+from homeserver.rooms.head import (
+    BEFORE_CREATION,
+    CREATE,
+    POWER_LEVELS,
+    Committed,
+    Draft,
+    Head,
+    Identity,
+    Outcomes,
+    Proposal,
+    count_members,
+    needed_keys,
+)
+from homeserver.rooms.memberships import Memberships
+from homeserver.rooms.state import RoomState, StateKey
+from storage import rooms as store
+from storage.database import Change, Database
+from storage.events import StoredEvent
+from storage.rooms import RoomRow
+from storage.snapshots import Layer
+from storage.writer import Abandoned, Job
+
+TIMELINE_KEPT = 64
+
+
+class Room:
+    """A room in memory. `timeline` holds the last events of it, all those after `timeline_from`."""
+
+    def __init__(self, nid: int, room_id: str, version: RoomVersion, head: Head, position: int) -> None:
+        self.nid = nid
+        self.room_id = room_id
+        self.version = version
+        self.head = head
+        self.tip = head
+        self.last_job: Job | None = None
+        self.pending: dict[str, StoredEvent] = {}
+        self.position = position
+        self.timeline: deque[StoredEvent] = deque()
+        self.timeline_from = position
+
+    def membership(self, user_id: str) -> str | None:
+        return self.head.membership(user_id)
+
+    def committed(self, committed: Committed) -> None:
+        stored = committed.stored
+        self.head = committed.head
+        self.position = stored.position or self.position
+        self.pending.pop(stored.event_id, None)
+        self.timeline.append(stored)
+        if len(self.timeline) > TIMELINE_KEPT:
+            self.timeline_from = self.timeline.popleft().position or self.timeline_from
+
+    def since(self, position: int, upto: int) -> list[StoredEvent] | None:
+        """The events with position < p <= upto, or None where memory does not go back so far."""
+        if position < self.timeline_from:
+            return None
+        return [stored for stored in self.timeline if position < (stored.position or 0) <= upto]
+
+
+class Registry:
+    """Loads rooms, keeps the recently used, appends events. It follows the stream before anyone else."""
+
+    def __init__(
+        self,
+        db: Database,
+        clock: Clock,
+        identity: Identity,
+        events: EventStore,
+        memberships: Memberships,
+        outcomes: Outcomes,
+        most_rooms: int = 5_000,
+    ) -> None:
+        self.db = db
+        self.clock = clock
+        self.identity = identity
+        self.events = events
+        self.memberships = memberships
+        self._outcomes = outcomes
+        self._most_rooms = most_rooms
+        self._rooms: OrderedDict[str, Room] = OrderedDict()
+        self._loading: dict[str, list[Deferred[None]]] = {}
+
+    def cached(self, room_id: str) -> Room | None:
+        return self._rooms.get(room_id)
+
+    async def get(self, room_id: str) -> Room:
+        """The room, loaded if need be. NotFound if this server does not know it."""
+        room = self._rooms.get(room_id)
+        if room is not None:
+            return room
+        while room_id in self._loading:
+            waiter: Deferred[None] = Deferred()
+            self._loading[room_id].append(waiter)
+            await waiter
+            room = self._rooms.get(room_id)
+            if room is not None:
+                return room
+        self._loading[room_id] = []
+        try:
+            loaded = await self.db.read(store.load, room_id)
+            if loaded is None:
+                raise NotFound("This server does not know the room.")
+            row, layers, joined = loaded
+            # Nothing can be committed to a room meanwhile: it is written to only while it is in memory.
+            room = await self._assemble(row, layers)
+            self._keep(room, joined)
+            return room
+        finally:
+            for waiter in self._loading.pop(room_id):
+                waiter.callback(None)
+
+    async def append(
+        self,
+        room_id: str,
+        proposals: Sequence[Proposal],
+        *,
+        redacted: Event | None = None,
+        guard: Callable[[Head], None] | None = None,
+    ) -> list[StoredEvent]:
+        """Adds the events, all or none, and returns when they are committed.
+
+        `guard(tip)` may refuse, judging by the very state the events will stand on. Raises Forbidden,
+        BadJson, TooLarge, NotFound.
+        """
+        room, held = await self._with_events_at_hand(room_id, proposals)
+        if guard is not None:
+            guard(room.tip)
+        draft = self._draft(room.tip, room.nid, room_id, room.version, held)
+        for proposal in proposals:
+            draft.add(proposal, redacted)
+        return await self._submit(room, draft)
+
+    async def create(self, version: RoomVersion, build: Callable[[Draft], None]) -> str:
+        """A new room from what `build` adds to an empty draft; its ID."""
+        nid = self.db.ids.room()
+        draft = self._draft(BEFORE_CREATION, nid, None, version, {})
+        build(draft)
+        if draft.room_id is None:
+            raise ValueError("a room starts with its create event")
+        room = Room(nid, draft.room_id, version, BEFORE_CREATION, 0)
+        self._keep(room, ())
+        await self._submit(room, draft)
+        return room.room_id
+
+    def follow(self, changes: Sequence[Change]) -> None:
+        for change in changes:
+            committed = change.data
+            if isinstance(committed, Committed):
+                stored = committed.stored
+                self.events.add(stored)
+                room = self._rooms.get(stored.event.room_id)
+                if room is not None:
+                    room.committed(committed)
+
+    # how it is done
+
+    async def _with_events_at_hand(
+        self, room_id: str, proposals: Sequence[Proposal]
+    ) -> tuple[Room, dict[str, Event]]:
+        """The room, and the events that adding the proposals will look at; both as of this moment."""
+        held: dict[str, Event] = {}
+        while True:
+            room = self._rooms.get(room_id) or await self.get(room_id)
+            missing = []
+            for event_id in self._needed(room, proposals):
+                if event_id not in held and event_id not in room.pending:
+                    stored = self.events.cached(event_id)
+                    if stored is None:
+                        missing.append(event_id)
+                    else:
+                        held[event_id] = stored.event
+            if not missing:
+                return room, held
+            found = await self.events.many(missing)
+            if len(found) < len(missing):
+                raise RuntimeError(f"state events of {room_id} are not in the database")
+            held.update((event_id, stored.event) for event_id, stored in found.items())
+
+    def _needed(self, room: Room, proposals: Sequence[Proposal]) -> list[str]:
+        entries = room.tip.state.entries
+        keys: list[StateKey] = []
+        for proposal in proposals:
+            keys.extend(needed_keys(room.version, proposal))
+        needed = [entry.event_id for key in keys if (entry := entries.get(key)) is not None]
+        if not room.version.hashed_event_ids:
+            needed.extend(room.tip.extremities)
+        return needed
+
+    def _draft(
+        self, head: Head, nid: int, room_id: str | None, version: RoomVersion, held: dict[str, Event]
+    ) -> Draft:
+        room = self._rooms.get(room_id) if room_id is not None else None
+        pending = room.pending if room is not None else {}
+
+        def lookup(event_id: str) -> Event | None:
+            event = held.get(event_id)
+            if event is None and (stored := pending.get(event_id)) is not None:
+                return stored.event
+            return event
+
+        return Draft(
+            head,
+            nid,
+            room_id,
+            version,
+            self.identity,
+            self.db.ids,
+            self.clock.now_ms(),
+            lookup,
+            self._outcomes,
+        )
+
+    async def _submit(self, room: Room, draft: Draft) -> list[StoredEvent]:
+        room.last_job, done = self.db.write_after(room.last_job, store.append, draft.appends)
+        room.tip = draft.head
+        room.pending.update(draft.built)
+        try:
+            await done
+        except BaseException as error:
+            if self._rooms.get(room.room_id) is room:
+                self._drop(room)
+            if isinstance(error, Abandoned):
+                raise RoomMovedOn from error
+            raise
+        for append in draft.appends:
+            if append.redacts is not None:
+                self._redact_in_memory(append.redacts[0], append.stored)
+        return list(draft.built.values())
+
+    def _redact_in_memory(self, event_id: str, redaction: StoredEvent) -> None:
+        stored = self.events.cached(event_id)
+        room = self._rooms.get(redaction.event.room_id)
+        recent = [each for each in room.timeline if each.event_id == event_id] if room is not None else []
+        for each in [*recent, *([stored] if stored is not None else [])]:
+            if each.redacted_by is None:
+                each.event = redact_event(each.event)
+                each.redacted_by = redaction.event_id
+                each.notify = 0
+                each.client_prefix = None
+
+    async def _assemble(self, row: RoomRow, layers: list[Layer]) -> Room:
+        state = RoomState.from_layers(layers)
+        version = ROOM_VERSIONS[row.version]
+        wanted = {key: entry.event_id for key in (CREATE, POWER_LEVELS) if (entry := state.entries.get(key))}
+        found = await self.events.many(list(wanted.values()))
+        create = found[wanted[CREATE]].event
+        power_event = found[wanted[POWER_LEVELS]].event if POWER_LEVELS in wanted else None
+        power = PowerLevels.of(version, create, power_event)
+        head = Head(state, row.extremities, row.depth, create, power, *count_members(state))
+        return Room(row.nid, row.room_id, version, head, row.position)
+
+    def _keep(self, room: Room, joined: Sequence[str]) -> None:
+        self._rooms[room.room_id] = room
+        self.memberships.room_loaded(room.room_id, joined)
+        if len(self._rooms) > self._most_rooms:
+            for idle in list(self._rooms.values())[: self._most_rooms // 10]:
+                if not idle.pending and idle is not room:
+                    self._drop(idle)
+
+    def _drop(self, room: Room) -> None:
+        self._rooms.pop(room.room_id, None)
+        self.memberships.room_dropped(room.room_id)
+
+
+class RoomMovedOn(Forbidden):
+    """An event before this one in the same room could not be written; the client may try again."""
+
+    status, errcode = 503, "M_UNKNOWN"
+
+    def __init__(self) -> None:
+        super().__init__("The room could not be written to just now; please try again.")

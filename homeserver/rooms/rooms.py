@@ -1,0 +1,243 @@
+"""Rooms as the rest of the server uses them: find, create, send, set state, redact.
+
+Membership has a file of its own (`membership`), reading history too (`history`).
+
+https://spec.matrix.org/v1.19/client-server-api/#sending-events-to-a-room
+"""
+
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from twisted.internet.defer import Deferred
+
+from homeserver.errors import BadJson, Forbidden, NotFound, RoomInUse
+from homeserver.protocol.events import Event
+from homeserver.rooms.create import CreateOptions, plan
+from homeserver.rooms.directory import Directory
+from homeserver.rooms.event_store import EventStore
+from homeserver.rooms.head import MEMBER, Head, Proposal
+from homeserver.rooms.membership import MembershipVerbs, ProfileOf
+from homeserver.rooms.memberships import Memberships
+from homeserver.rooms.registry import Registry, Room
+from storage import events as event_rows
+from storage.database import Database
+
+Transaction = tuple[str, str, str, str, str]
+REMEMBERED_TRANSACTIONS = 50_000
+
+
+class Rooms(MembershipVerbs):
+    def __init__(
+        self,
+        db: Database,
+        registry: Registry,
+        profile_of: ProfileOf,
+        aliases: Directory,
+        default_version: str,
+    ) -> None:
+        super().__init__(registry, profile_of)
+        self._db = db
+        self._aliases = aliases
+        self._default_version = default_version
+        self._sent: OrderedDict[Transaction, str] = OrderedDict()
+        self._sending: dict[Transaction, list[Deferred[None]]] = {}
+
+    @property
+    def memberships(self) -> Memberships:
+        return self._registry.memberships
+
+    @property
+    def events(self) -> EventStore:
+        return self._registry.events
+
+    def cached(self, room_id: str) -> Room | None:
+        return self._registry.cached(room_id)
+
+    async def get(self, room_id: str) -> Room:
+        """NotFound if this server does not know the room."""
+        return await self._registry.get(room_id)
+
+    async def require_joined(self, room_id: str, user_id: str) -> Room:
+        """The room; Forbidden unless the user is joined to it."""
+        return await self._room_of_member(room_id, user_id)
+
+    async def create(self, user_id: str, options: CreateOptions) -> str:
+        """Creates a room and returns its ID once it is committed, with all its first events."""
+        alias = None
+        if options.room_alias_name is not None:
+            alias = self._aliases.local_alias(options.room_alias_name)
+            if await self._aliases.is_taken(alias):
+                raise RoomInUse("That alias is taken.")
+        for invitee in options.invite:
+            self._require_user_id(invitee)
+            if not self.memberships.is_local(invitee):
+                raise Forbidden("Users of other servers cannot be invited: this server does not federate.")
+        profiles = {each: await self._profile_of(each) for each in {user_id, *options.invite}}
+        planned = plan(user_id, options, self._default_version, profiles, alias)
+        room_id = await self._registry.create(planned.version, planned.build)
+        if alias is not None:
+            await self._aliases.add(alias, room_id, user_id)
+        if options.visibility == "public":
+            await self._aliases.publish(room_id)
+        return room_id
+
+    async def send(
+        self,
+        room_id: str,
+        sender: str,
+        type: str,
+        content: dict[str, Any],
+        *,
+        device_id: str | None = None,
+        txn_id: str | None = None,
+        ts: int | None = None,
+    ) -> str:
+        """Sends a message event; its ID. Sending again under the same transaction ID gives the same ID."""
+        if type == "m.room.redaction":
+            target = content.get("redacts")
+            if not isinstance(target, str):
+                raise BadJson("A redaction names the event it redacts.")
+            reason = content.get("reason")
+            return await self.redact(
+                room_id,
+                sender,
+                target,
+                reason if isinstance(reason, str) else None,
+                device_id=device_id,
+                txn_id=txn_id,
+            )
+        proposal = Proposal(type, sender, content, None, None, device_id, txn_id, ts)
+        return await self._send_once(room_id, proposal, self._append_one)
+
+    async def redact(
+        self,
+        room_id: str,
+        sender: str,
+        event_id: str,
+        reason: str | None,
+        *,
+        device_id: str | None = None,
+        txn_id: str | None = None,
+    ) -> str:
+        """Redacts an event; the redaction's ID. Forbidden without the power, unless it is one's own."""
+        content = {"reason": reason} if reason is not None else {}
+        proposal = Proposal("m.room.redaction", sender, content, None, event_id, device_id, txn_id)
+        return await self._send_once(room_id, proposal, self._append_redaction)
+
+    async def set_state(
+        self, room_id: str, sender: str, type: str, state_key: str, content: dict[str, Any]
+    ) -> str:
+        """Sets state; the event's ID. The same state again by the same sender is no new event."""
+        room = await self.require_joined_or_event(room_id, sender, type)
+        if type == "m.room.canonical_alias" and state_key == "":
+            await self._aliases.validate_canonical_alias(content, room_id)
+        if type == MEMBER:
+            return await self._set_member(room, sender, state_key, content)
+        if type == "m.room.create":
+            raise Forbidden("A room is created once.")
+        event_id = room.tip.event_id(type, state_key)
+        if event_id is not None:
+            stored = room.pending.get(event_id) or await self.events.get(event_id)
+            if stored is not None and stored.event.content == content and stored.event.sender == sender:
+                return event_id
+        return await self._append_one(room_id, Proposal(type, sender, content, state_key))
+
+    async def require_joined_or_event(self, room_id: str, sender: str, type: str) -> Room:
+        """The room a state event goes to; only membership may be set by somebody outside."""
+        if type == MEMBER:
+            return await self._registry.get(room_id)
+        return await self._room_of_member(room_id, sender)
+
+    async def _set_member(self, room: Room, sender: str, target: str, content: dict[str, Any]) -> str:
+        membership = content.get("membership")
+        if not isinstance(membership, str):
+            raise BadJson("A member event has a membership.")
+        self._require_user_id(target)
+        if membership == "invite" and not self.memberships.is_local(target):
+            raise Forbidden("Users of other servers cannot be invited: this server does not federate.")
+        if membership == "join" and sender == target and room.tip.membership(target) != "join":
+            content = {**content, **await self._vouched(room, target)}
+        return await self._append_one(room.room_id, Proposal(MEMBER, sender, content, target))
+
+    async def _append_one(self, room_id: str, proposal: Proposal) -> str:
+        [stored] = await self._registry.append(room_id, [proposal], guard=_require_member(proposal))
+        return stored.event_id
+
+    async def _append_redaction(self, room_id: str, proposal: Proposal) -> str:
+        target_id = proposal.redacts or ""
+        room = await self._room_of_member(room_id, proposal.sender)
+        target = room.pending.get(target_id) or await self.events.get(target_id)
+        if target is None or target.event.room_id != room_id:
+            raise NotFound("There is no such event in this room.")
+
+        def guard(tip: Head) -> None:
+            _require_member(proposal)(tip)
+            if not _may_redact(tip, proposal.sender, target.event):
+                raise Forbidden("You do not have the power to redact this event.")
+
+        takes_effect = target.event if target.redacted_by is None else None
+        [stored] = await self._registry.append(room_id, [proposal], redacted=takes_effect, guard=guard)
+        return stored.event_id
+
+    async def _send_once(
+        self, room_id: str, proposal: Proposal, append: Callable[[str, Proposal], Awaitable[str]]
+    ) -> str:
+        """Appends, unless the device did so before under this transaction ID.
+
+        Memory answers for what was sent since the start. Older ones are found by the database's unique
+        index when the event is written, so that a first sending costs no look-up.
+        """
+        if proposal.device_id is None or proposal.txn_id is None:
+            return await append(room_id, proposal)
+        key = (proposal.sender, proposal.device_id, room_id, proposal.txn_id, proposal.type)
+        while (waiters := self._sending.get(key)) is not None:
+            waiter: Deferred[None] = Deferred()
+            waiters.append(waiter)
+            await waiter
+        sent = self._sent.get(key)
+        if sent is not None:
+            return sent
+        self._sending[key] = []
+        try:
+            event_id = await self._append_or_find(room_id, proposal, append)
+            self._sent[key] = event_id
+            if len(self._sent) > REMEMBERED_TRANSACTIONS:
+                self._sent.popitem(last=False)
+            return event_id
+        finally:
+            for waiter in self._sending.pop(key):
+                waiter.callback(None)
+
+    async def _append_or_find(
+        self, room_id: str, proposal: Proposal, append: Callable[[str, Proposal], Awaitable[str]]
+    ) -> str:
+        try:
+            return await append(room_id, proposal)
+        except Exception as error:
+            if not self._db.is_duplicate(error):
+                raise
+            room = await self._registry.get(room_id)
+            found = await self._db.read(
+                event_rows.by_transaction,
+                room.nid,
+                proposal.sender,
+                proposal.device_id or "",
+                proposal.txn_id or "",
+                proposal.type,
+            )
+            if found is None:
+                raise
+            return found
+
+
+def _require_member(proposal: Proposal) -> Callable[[Head], None]:
+    def guard(tip: Head) -> None:
+        if proposal.type != MEMBER and tip.membership(proposal.sender) != "join":
+            raise Forbidden("You are not in this room.")
+
+    return guard
+
+
+def _may_redact(head: Head, sender: str, target: Event) -> bool:
+    return sender == target.sender or head.levels.user(sender) >= head.levels.redact

@@ -1,0 +1,130 @@
+"""Events as clients see them, made once and shared by all who read them.
+
+https://spec.matrix.org/v1.19/client-server-api/#room-event-format
+
+The bytes up to `unsigned` are the same for everybody and kept with the event. `unsigned` has three parts:
+what the event's own history says (prev_content, redacted_because), what the clock says (age), and what
+only this reader may know (transaction_id, membership). Nothing a remote server wrote there is passed on.
+"""
+
+from collections.abc import Callable, Collection, Sequence
+from typing import Any
+
+import orjson
+
+from homeserver.clock import Clock
+from homeserver.rooms.event_store import EventStore
+from storage.events import StoredEvent
+
+MembershipOf = Callable[[StoredEvent], str | None]
+
+
+class Serializer:
+    def __init__(self, events: EventStore, clock: Clock) -> None:
+        self._events = events
+        self._clock = clock
+
+    async def client_events(
+        self,
+        stored: Sequence[StoredEvent],
+        reader: str,
+        device_id: str | None = None,
+        membership_of: MembershipOf | None = None,
+        room_id: bool = True,
+    ) -> list[orjson.Fragment]:
+        """The client form of each event, as JSON to embed. `room_id=False` leaves that field out (sync)."""
+        await self.prepare(stored)
+        now = self._clock.now_ms()
+        return [
+            orjson.Fragment(
+                self.client_event(
+                    each,
+                    now,
+                    reader,
+                    device_id,
+                    membership_of(each) if membership_of is not None else None,
+                    room_id,
+                )
+            )
+            for each in stored
+        ]
+
+    async def prepare(self, stored: Collection[StoredEvent]) -> None:
+        """Has at hand what `unsigned` speaks of: replaced states and redactions."""
+        missing = [
+            other
+            for each in stored
+            for other in (each.replaces, each.redacted_by)
+            if other is not None and self._events.cached(other) is None
+        ]
+        if missing:
+            await self._events.many(missing)
+
+    def client_event(
+        self,
+        stored: StoredEvent,
+        now_ms: int,
+        reader: str,
+        device_id: str | None,
+        membership: str | None,
+        room_id: bool,
+    ) -> bytes:
+        """One event; what `prepare` was not asked for is left out of `unsigned`."""
+        unsigned = self._unsigned(stored)
+        if membership is not None:
+            unsigned["membership"] = membership
+        if stored.txn_id is not None and stored.event.sender == reader and stored.device_id == device_id:
+            unsigned["transaction_id"] = stored.txn_id
+        age = b',"unsigned":{"age":%d' % max(0, now_ms - stored.event.origin_server_ts)
+        rest = b"," + orjson.dumps(unsigned)[1:] if unsigned else b"}"
+        prefix = stored.client_prefix
+        if prefix is None:
+            prefix = stored.client_prefix = _prefix(stored)
+        if room_id:
+            return b"%s%s%s,%s}" % (prefix, age, rest, _room_id(stored))
+        return b"%s%s%s}" % (prefix, age, rest)
+
+    def _unsigned(self, stored: StoredEvent) -> dict[str, Any]:
+        unsigned: dict[str, Any] = {}
+        if stored.replaces is not None:
+            replaced = self._events.cached(stored.replaces)
+            unsigned["replaces_state"] = stored.replaces
+            if replaced is not None:
+                unsigned["prev_content"] = replaced.event.content
+                unsigned["prev_sender"] = replaced.event.sender
+        if stored.redacted_by is not None:
+            redaction = self._events.cached(stored.redacted_by)
+            if redaction is not None:
+                unsigned["redacted_because"] = _full(redaction)
+        return unsigned
+
+
+def _prefix(stored: StoredEvent) -> bytes:
+    """The client form without room_id, unsigned and the closing brace."""
+    return orjson.dumps(_fields(stored))[:-1]
+
+
+def _fields(stored: StoredEvent) -> dict[str, Any]:
+    event = stored.event
+    content = event.content
+    fields: dict[str, Any] = {
+        "content": content,
+        "event_id": event.event_id,
+        "origin_server_ts": event.origin_server_ts,
+        "sender": event.sender,
+        "type": event.type,
+    }
+    if event.state_key is not None:
+        fields["state_key"] = event.state_key
+    if event.redacts is not None:  # both places, whatever the room version: clients read either
+        fields["redacts"] = event.redacts
+        fields["content"] = {**content, "redacts": event.redacts}
+    return fields
+
+
+def _full(stored: StoredEvent) -> dict[str, Any]:
+    return {**_fields(stored), "room_id": stored.event.room_id}
+
+
+def _room_id(stored: StoredEvent) -> bytes:
+    return b'"room_id":' + orjson.dumps(stored.event.room_id)

@@ -1,0 +1,93 @@
+"""The object graph's shape: what an endpoint can reach. `homeserver.app.wiring` builds it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from homeserver.accounts.account_data import AccountData
+from homeserver.accounts.accounts import Accounts
+from homeserver.accounts.deactivation import Deactivation
+from homeserver.accounts.profiles import Profiles
+from homeserver.accounts.registration_tokens import RegistrationTokens
+from homeserver.accounts.shared_secret import SharedSecret
+from homeserver.accounts.tags import Tags
+from homeserver.accounts.tokens import Tokens
+from homeserver.accounts.uia import Uia
+from homeserver.clock import Clock
+from homeserver.devices.cross_signing import CrossSigning
+from homeserver.devices.device_lists import DeviceLists
+from homeserver.devices.devices import Devices
+from homeserver.devices.key_backup import KeyBackup
+from homeserver.devices.keys import DeviceKeys
+from homeserver.devices.one_time_keys import OneTimeKeys
+from homeserver.devices.signature_upload import SignatureUpload
+from homeserver.devices.to_device import ToDevice
+from homeserver.push.rules import PushRules
+from homeserver.push.unread import Unread
+from homeserver.rooms.directory import Directory
+from homeserver.rooms.event_store import EventStore
+from homeserver.rooms.history import History
+from homeserver.rooms.public_rooms import PublicRooms
+from homeserver.rooms.rooms import Rooms
+from homeserver.rooms.serialize import Serializer
+from homeserver.sync.filters import Filters
+from homeserver.sync.notifier import Notifier
+from homeserver.sync.presence import Presence
+from homeserver.sync.receipts import Receipts
+from homeserver.sync.service import Sync
+from homeserver.sync.typing import Typing
+from storage.database import Database
+
+
+@dataclass(frozen=True, slots=True)
+class PublicFacts:
+    """What the server tells about itself."""
+
+    server_name: str
+    default_room_version: str
+    public_baseurl: str | None = None
+    extra_well_known_client_content: Mapping[str, Any] = field(default_factory=dict)
+    allow_public_rooms_without_auth: bool = False
+    require_auth_for_profile_requests: bool = False
+
+
+@dataclass(slots=True)
+class Server:
+    config: PublicFacts
+    clock: Clock
+    db: Database
+    # people
+    accounts: Accounts
+    tokens: Tokens
+    uia: Uia
+    deactivation: Deactivation
+    registration_tokens: RegistrationTokens
+    shared_secret: SharedSecret
+    profiles: Profiles
+    account_data: AccountData
+    tags: Tags
+    filters: Filters
+    # devices
+    devices: Devices
+    device_keys: DeviceKeys
+    one_time_keys: OneTimeKeys
+    cross_signing: CrossSigning
+    signatures: SignatureUpload
+    key_backup: KeyBackup
+    to_device: ToDevice
+    device_lists: DeviceLists
+    # rooms
+    events: EventStore
+    rooms: Rooms
+    history: History
+    serializer: Serializer
+    directory: Directory
+    public_rooms: PublicRooms
+    # what is new
+    notifier: Notifier
+    sync: Sync
+    receipts: Receipts
+    typing: Typing
+    presence: Presence
+    push_rules: PushRules
+    unread: Unread

@@ -1,0 +1,45 @@
+"""Events in the shape a filter asks for: client or federation format, whole or some fields only.
+
+https://spec.matrix.org/v1.19/client-server-api/#filtering
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import orjson
+
+from homeserver.rooms.serialize import Serializer
+from homeserver.sync.request import SyncRequest
+from storage.events import StoredEvent
+
+
+class EventFormat:
+    def __init__(self, serializer: Serializer) -> None:
+        self._serializer = serializer
+
+    async def events(
+        self,
+        request: SyncRequest,
+        stored: Sequence[StoredEvent],
+        membership_of: Callable[[StoredEvent], str | None] | None,
+    ) -> list[Any]:
+        """JSON to embed, without room_id: sync names the room once."""
+        if not stored:
+            return []
+        wanted = request.filter
+        client = await self._serializer.client_events(
+            stored, request.user_id, request.device_id, membership_of, room_id=False
+        )
+        if wanted.event_format == "federation":
+            return [
+                wanted.project(_federation_form(each, fragment))
+                for each, fragment in zip(stored, client, strict=True)
+            ]
+        if wanted.event_fields is None:
+            return client
+        return [wanted.project(orjson.loads(fragment.contents)) for fragment in client]
+
+
+def _federation_form(stored: StoredEvent, client: orjson.Fragment) -> dict[str, Any]:
+    unsigned = orjson.loads(client.contents).get("unsigned", {})
+    return {**stored.event.pdu, "event_id": stored.event_id, "unsigned": unsigned}

@@ -1,0 +1,254 @@
+"""One joined room of a sync: timeline, state, summary, unread counts, receipts and typing.
+
+https://spec.matrix.org/v1.19/client-server-api/#get_matrixclientv3sync_response-200_joined-room
+"""
+
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from homeserver.push.unread import NOTHING_UNREAD, UnreadCounts
+from homeserver.rooms.registry import Room
+from homeserver.rooms.rooms import Rooms
+from homeserver.rooms.sight import Reader
+from homeserver.sync.event_format import EventFormat
+from homeserver.sync.lazy_members import LazyMembers
+from homeserver.sync.request import SyncRequest, Window
+from homeserver.sync.room_parts import (
+    Reading,
+    StateKey,
+    Timeline,
+    has_url,
+    heroes,
+    previous_batch,
+    recent_timeline,
+    state_at_start,
+    stored_timeline,
+    summary,
+)
+from homeserver.sync.typing import Typing
+from storage.database import Database
+from storage.events import StoredEvent
+from storage.receipts import PRIVATE, Receipt
+
+MEMBER = "m.room.member"
+
+
+@dataclass(slots=True)
+class Visit:
+    """A room to look at, with what was read for it. `is_new`: it is told afresh, with its whole state."""
+
+    room_id: str
+    is_new: bool
+    receipts: Sequence[Receipt]
+    account_data: list[dict[str, Any]]
+    unread: UnreadCounts = NOTHING_UNREAD
+
+
+class JoinedRooms:
+    def __init__(
+        self, db: Database, rooms: Rooms, event_format: EventFormat, typing: Typing, lazy: LazyMembers
+    ) -> None:
+        self._db = db
+        self._rooms = rooms
+        self._format = event_format
+        self._typing = typing
+        self._lazy = lazy
+
+    def starts_afresh(self, request: SyncRequest) -> None:
+        """The client knows nothing any more."""
+        self._lazy.forget(request.user_id, request.device_id)
+
+    async def part(
+        self, request: SyncRequest, window: Window, visit: Visit, ignored: frozenset[str]
+    ) -> dict[str, Any] | None:
+        """None where there is nothing to tell after all."""
+        room = self._rooms.cached(visit.room_id) or await self._rooms.get(visit.room_id)
+        timeline = await self._timeline(request, window, room, visit.is_new, ignored)
+        whole = visit.is_new or request.full_state
+        state = await self._state(request, window, room, timeline, whole, visit.is_new)
+        ephemeral = self._ephemeral(request, window, visit, ignored)
+        if not (timeline.events or timeline.limited or state or ephemeral or visit.account_data or whole):
+            return None
+        state_events = await self._format.events(request, state, None)
+        previous = previous_batch(timeline) or window.upto
+        part: dict[str, Any] = {
+            "timeline": {
+                "events": await self._format.events(request, timeline.events, timeline.membership_of),
+                "limited": timeline.limited,
+                "prev_batch": str(previous),
+            },
+            "account_data": {"events": visit.account_data},
+            "ephemeral": {"events": ephemeral},
+            **_unread(request, visit.unread),
+        }
+        if request.use_state_after:
+            part["state_after"] = part["org.matrix.msc4222.state_after"] = {"events": state_events}
+        else:
+            part["state"] = {"events": state_events}
+        if whole or _concerns_members(state, timeline):
+            part["summary"] = summary(room, request.user_id)
+        return part
+
+    async def _timeline(
+        self, request: SyncRequest, window: Window, room: Room, is_new: bool, ignored: frozenset[str]
+    ) -> Timeline:
+        upto = window.upto.position
+        if not is_new:
+            recent = recent_timeline(room, request, window.after, upto, ignored)
+            if recent is not None:
+                return recent
+        reading = Reading(
+            room.nid,
+            room.room_id,
+            0 if is_new else window.after,
+            upto,
+            Reader(request.user_id, True, ignored),
+            sees_all=not is_new,
+        )
+        return await self._db.read(stored_timeline, reading, request)
+
+    async def _state(
+        self,
+        request: SyncRequest,
+        window: Window,
+        room: Room,
+        timeline: Timeline,
+        whole: bool,
+        is_new: bool,
+    ) -> list[StoredEvent]:
+        """The state to tell, before the timeline or after it as the client asked; filtered and loaded."""
+        if whole:
+            if request.use_state_after:
+                entries = dict(room.head.state.entries)
+            else:
+                entries = await state_at_start(self._db, room, timeline)
+            if request.lazy_members:
+                wanted = self._needed_members(request, room, timeline, include_own=True)
+                entries = {
+                    key: entry for key, entry in entries.items() if key[0] != MEMBER or key[1] in wanted
+                }
+            wanted_ids = [entry.event_id for entry in entries.values()]
+            found = await self._rooms.events.many(wanted_ids)
+            state = [found[event_id] for event_id in wanted_ids if event_id in found]
+            if request.lazy_members:
+                self._note_sent(request, room.room_id, [*state, *timeline.events])
+        else:
+            changed = dict(timeline.hidden_state)
+            if request.use_state_after:
+                changed.update(_state_of(timeline.events))
+            state = list(changed.values())
+            if request.lazy_members:
+                state = await self._with_lazy_members(request, room, timeline, state)
+        state_filter = request.filter.room.state
+        if state_filter.is_trivial:
+            return state
+        return [
+            stored
+            for stored in state
+            if state_filter.matches(stored.event.type, stored.event.sender, has_url(stored), room.room_id)
+        ]
+
+    async def _with_lazy_members(
+        self, request: SyncRequest, room: Room, timeline: Timeline, state: Sequence[StoredEvent]
+    ) -> list[StoredEvent]:
+        """Without the members nobody asked for, and with those of the senders the device may not know."""
+        needed = self._needed_members(request, room, timeline, include_own=False)
+        kept = [
+            stored
+            for stored in state
+            if stored.event.type != MEMBER
+            or stored.event.state_key in needed
+            or stored.event.state_key == request.user_id
+        ]
+        told = {stored.event.state_key for stored in kept if stored.event.type == MEMBER}
+        told.update(stored.event.state_key for stored in timeline.events if stored.event.type == MEMBER)
+        entries = room.head.state.entries
+        missing = [
+            (user_id, entry.event_id)
+            for user_id in needed
+            if user_id not in told and (entry := entries.get((MEMBER, user_id))) is not None
+        ]
+        if not request.filter.room.state.include_redundant_members:
+            missing = self._lazy.unsent(request.user_id, request.device_id, room.room_id, missing)
+        self._note_sent(request, room.room_id, [*kept, *timeline.events])
+        found = await self._rooms.events.many([event_id for _, event_id in missing])
+        return [*kept, *found.values()]
+
+    def _needed_members(
+        self, request: SyncRequest, room: Room, timeline: Timeline, include_own: bool
+    ) -> Collection[str]:
+        needed = {stored.event.sender for stored in timeline.events}
+        if include_own:
+            needed.add(request.user_id)
+            if "m.heroes" in (told := summary(room, request.user_id)):
+                needed.update(told["m.heroes"])
+        elif any(stored.event.type == MEMBER for stored in timeline.events):
+            needed.update(heroes(room, request.user_id) if room.head.joined <= 10 else ())
+        return needed
+
+    def _note_sent(self, request: SyncRequest, room_id: str, events: Iterable[StoredEvent]) -> None:
+        members = [
+            (stored.event.state_key or "", stored.event_id)
+            for stored in events
+            if stored.event.type == MEMBER and stored.event.is_state
+        ]
+        self._lazy.unsent(request.user_id, request.device_id, room_id, members)
+
+    def _ephemeral(
+        self, request: SyncRequest, window: Window, visit: Visit, ignored: frozenset[str]
+    ) -> list[dict[str, Any]]:
+        wanted = request.filter.room.ephemeral
+        if wanted.is_empty:
+            return []
+        room_id = visit.room_id
+        events: list[dict[str, Any]] = []
+        if visit.receipts and wanted.matches("m.receipt", room_id=room_id):
+            content = _receipt_content(visit.receipts, request.user_id, ignored)
+            if content:
+                events.append({"type": "m.receipt", "content": content})
+        position = self._typing.position(room_id)
+        after = 0 if visit.is_new else window.after_ephemeral
+        if position > after and wanted.matches("m.typing", room_id=room_id):
+            users = [user_id for user_id in self._typing.users(room_id) if user_id not in ignored]
+            if users or not visit.is_new:
+                events.append({"type": "m.typing", "content": {"user_ids": users}})
+        return events
+
+
+def _state_of(events: Iterable[StoredEvent]) -> dict[StateKey, StoredEvent]:
+    return {stored.event.key: stored for stored in events if stored.event.key is not None}
+
+
+def _concerns_members(state: Iterable[StoredEvent], timeline: Timeline) -> bool:
+    return any(stored.event.type == MEMBER for stored in state) or any(
+        stored.event.type == MEMBER for stored in timeline.events
+    )
+
+
+def _receipt_content(
+    receipts: Sequence[Receipt], reader: str, ignored: frozenset[str]
+) -> dict[str, dict[str, dict[str, Any]]]:
+    """event → type → user → {ts, thread_id}; of private receipts only the reader's own."""
+    content: dict[str, dict[str, dict[str, Any]]] = {}
+    for receipt in receipts:
+        if receipt.user_id in ignored or (receipt.receipt_type == PRIVATE and receipt.user_id != reader):
+            continue
+        body: dict[str, Any] = {"ts": receipt.ts}
+        if receipt.thread_id is not None:
+            body["thread_id"] = receipt.thread_id
+        by_type = content.setdefault(receipt.event_id, {})
+        by_type.setdefault(receipt.receipt_type, {})[receipt.user_id] = body
+    return content
+
+
+def _unread(request: SyncRequest, unread: UnreadCounts) -> dict[str, Any]:
+    if not request.filter.room.timeline.unread_thread_notifications:
+        return {"unread_notifications": _counts(unread.notification_count, unread.highlight_count)}
+    threads = {root: _counts(*counts) for root, counts in unread.threads.items()}
+    main = _counts(unread.main_notification_count, unread.main_highlight_count)
+    return {"unread_notifications": main, "unread_thread_notifications": threads}
+
+
+def _counts(notification: int, highlight: int) -> dict[str, int]:
+    return {"notification_count": notification, "highlight_count": highlight}

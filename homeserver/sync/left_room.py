@@ -1,0 +1,95 @@
+"""One room of a sync that the reader has left, was kicked or banned from, or whose invite they declined.
+
+https://spec.matrix.org/v1.19/client-server-api/#get_matrixclientv3sync_response-200_left-room
+
+History stops at the leave, which itself is always shown.
+"""
+
+from typing import Any, NamedTuple
+
+from homeserver.rooms.event_store import EventStore
+from homeserver.rooms.sight import Reader
+from homeserver.sync.event_format import EventFormat
+from homeserver.sync.request import SyncRequest
+from homeserver.sync.room_parts import Reading, Timeline, previous_batch, stored_timeline
+from homeserver.sync.tokens import StreamToken
+from storage import snapshots
+from storage import sync as reads
+from storage.database import Database, Transaction
+from storage.events import StoredEvent, by_id
+from storage.memberships import Membership
+
+
+class _Left(NamedTuple):
+    timeline: Timeline
+    state_ids: list[str]
+
+
+class LeftRooms:
+    def __init__(self, db: Database, events: EventStore, event_format: EventFormat) -> None:
+        self._db = db
+        self._events = events
+        self._format = event_format
+
+    async def part(
+        self,
+        request: SyncRequest,
+        row: Membership,
+        since: int,
+        ignored: frozenset[str],
+        account_data: list[dict[str, Any]],
+    ) -> dict[str, Any]:
+        """`since`: from where the reader, who was joined then, follows on; 0 for all they may see."""
+        left = await self._db.read(_read, request, row, since, ignored)
+        timeline = left.timeline
+        if left.state_ids:
+            found = await self._events.many(left.state_ids)
+            state = list(found.values())
+        else:
+            state = list(timeline.hidden_state.values())
+        state_filter = request.filter.room.state
+        state = [
+            stored
+            for stored in state
+            if state_filter.matches(stored.event.type, stored.event.sender, None, row.room_id)
+        ]
+        part: dict[str, Any] = {
+            "timeline": {
+                "events": await self._format.events(request, timeline.events, timeline.membership_of),
+                "limited": timeline.limited,
+                "prev_batch": str(previous_batch(timeline) or StreamToken(row.position)),
+            },
+            "account_data": {"events": account_data},
+        }
+        state_events = await self._format.events(request, state, None)
+        if request.use_state_after:
+            part["state_after"] = part["org.matrix.msc4222.state_after"] = {"events": state_events}
+        else:
+            part["state"] = {"events": state_events}
+        return part
+
+
+def _read(
+    tx: Transaction, request: SyncRequest, row: Membership, since: int, ignored: frozenset[str]
+) -> _Left:
+    room = reads.room_numbers(tx, [row.room_id])[row.room_id]
+    reader = Reader(request.user_id, False, ignored)
+    reading = Reading(room, row.room_id, since, row.position, reader, sees_all=False)
+    timeline = stored_timeline(tx, reading, request)
+    departure = by_id(tx, [row.event_id])[row.event_id]
+    if all(stored.nid != departure.nid for stored in timeline.events) and _wants(request, departure):
+        timeline.events.append(departure)
+        timeline.memberships[departure.nid] = row.membership
+        timeline.hidden_state.pop(("m.room.member", row.user_id), None)
+    if since or row.previous in (None, "invite", "knock", "leave", "ban"):
+        return _Left(timeline, [])
+    first = timeline.events[0] if timeline.events else departure
+    snapshot = departure.state_after if request.use_state_after else first.state_before
+    state = snapshots.read(tx, snapshot) if snapshot is not None else {}
+    return _Left(timeline, [entry.event_id for entry in state.values()])
+
+
+def _wants(request: SyncRequest, departure: StoredEvent) -> bool:
+    event = departure.event
+    limit = request.timeline_limit
+    return limit > 0 and request.filter.room.timeline.matches(event.type, event.sender, None, event.room_id)

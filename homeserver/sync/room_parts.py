@@ -1,0 +1,221 @@
+"""A room's part of a sync: which events, which state, and what goes with them.
+
+https://spec.matrix.org/v1.19/client-server-api/#syncing
+
+Two questions decide everything. Was the reader joined at `since`? Then the part is a difference; else it
+starts afresh with the whole state. And does the timeline go back to `since` without a gap? Then there is
+no other state to tell; else `state` is what changed between `since` and the start of the timeline.
+State that the timeline's filter hides is told in `state`, so that a client never misses any.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from homeserver.rooms.registry import Room
+from homeserver.rooms.sight import Reader, Sight
+from homeserver.sync.filters import RoomEventFilter
+from homeserver.sync.request import SyncRequest
+from homeserver.sync.tokens import RoomToken
+from storage import snapshots
+from storage import sync as reads
+from storage.database import Database
+from storage.events import StoredEvent
+from storage.snapshots import StateEntry
+from storage.transaction import Transaction
+
+StateKey = tuple[str, str]
+MOST_SCANNED = 2_000
+
+
+@dataclass(slots=True)
+class Timeline:
+    """`events` are shown; `hidden_state` lies among or before them, after `since`, and is not."""
+
+    events: list[StoredEvent]
+    limited: bool
+    hidden_state: dict[StateKey, StoredEvent]
+    memberships: dict[int, str]
+
+    def membership_of(self, stored: StoredEvent) -> str:
+        """The reader's membership at an event; "join" unless history said otherwise."""
+        return self.memberships.get(stored.nid, "join")
+
+
+def has_url(stored: StoredEvent) -> bool:
+    return isinstance(stored.event.content.get("url"), str)
+
+
+def shown(
+    events: Iterable[StoredEvent], room_filter: RoomEventFilter, ignored: frozenset[str], room_id: str
+) -> list[StoredEvent]:
+    """Those the reader's filter and ignore list let through."""
+    if room_filter.is_trivial and not ignored:
+        return list(events)
+    return [
+        stored
+        for stored in events
+        if (stored.event.is_state or stored.event.sender not in ignored)
+        and room_filter.matches(stored.event.type, stored.event.sender, has_url(stored), room_id)
+    ]
+
+
+def recent_timeline(
+    room: Room, request: SyncRequest, since: int, upto: int, ignored: frozenset[str]
+) -> Timeline | None:
+    """The news of a room the reader was joined to all along, from memory; None if it is not there."""
+    events = room.since(since, upto)
+    if events is None:
+        return None
+    return _cut(events, request, ignored, room.room_id)
+
+
+def _cut(
+    events: Sequence[StoredEvent], request: SyncRequest, ignored: frozenset[str], room_id: str
+) -> Timeline:
+    """All the events since a moment, cut to the request's limit."""
+    visible = shown(events, request.filter.room.timeline, ignored, room_id)
+    limit = request.timeline_limit
+    limited = len(visible) > limit
+    kept = visible[len(visible) - limit :] if limited else visible
+    ids = {stored.nid for stored in kept}
+    hidden = {
+        stored.event.key: stored for stored in events if stored.event.is_state and stored.nid not in ids
+    }
+    for stored in kept:
+        hidden.pop(stored.event.key, None)
+    return Timeline(list(kept), limited, _without_none(hidden), {})
+
+
+def _without_none(state: dict[StateKey | None, StoredEvent]) -> dict[StateKey, StoredEvent]:
+    return {key: stored for key, stored in state.items() if key is not None}
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What to read of one room: after `since` (0: from the beginning), as this reader."""
+
+    room: int
+    room_id: str
+    since: int
+    upto: int
+    reader: Reader
+    sees_all: bool
+
+
+def stored_timeline(tx: Transaction, reading: Reading, request: SyncRequest) -> Timeline:
+    """The same from the database, with history visibility applied."""
+    limit = request.timeline_limit
+    timeline_filter = request.filter.room.timeline
+    sight = None if reading.sees_all else Sight(tx, reading.room, reading.reader)
+    events: list[StoredEvent] = []
+    scanned: list[StoredEvent] = []
+    upto, complete = reading.upto, False
+    while len(events) <= limit and not complete and len(scanned) < MOST_SCANNED:
+        part, complete = reads.stretch(tx, reading.room, reading.since, upto, max(limit + 1, 20))
+        if not part:
+            break
+        upto = (part[0].position or 0) - 1
+        visible = sight.visible(part) if sight is not None else part
+        events[:0] = shown(visible, timeline_filter, reading.reader.ignored, reading.room_id)
+        scanned[:0] = part
+    limited = len(events) > limit or not complete
+    kept = events[len(events) - limit :] if len(events) > limit else events
+    hidden = _hidden_state(tx, reading, kept, scanned, complete)
+    memberships = {stored.nid: sight.membership_of(stored) for stored in kept} if sight is not None else {}
+    return Timeline(list(kept), limited, hidden, memberships)
+
+
+def _hidden_state(
+    tx: Transaction,
+    reading: Reading,
+    kept: Sequence[StoredEvent],
+    scanned: Sequence[StoredEvent],
+    complete: bool,
+) -> dict[StateKey, StoredEvent]:
+    if reading.since == 0:
+        return {}  # the whole state is told anyway
+    if complete:
+        changed = [stored for stored in scanned if stored.event.is_state]
+    else:
+        changed = reads.state_events(tx, reading.room, reading.since, reading.upto + 1)
+    ids = {stored.nid for stored in kept}
+    hidden = {stored.event.key: stored for stored in changed if stored.nid not in ids}
+    for stored in kept:
+        hidden.pop(stored.event.key, None)
+    return _without_none(hidden)
+
+
+def state_before(tx: Transaction, snapshot: int) -> dict[StateKey, StateEntry]:
+    return snapshots.read(tx, snapshot)
+
+
+async def state_at_start(db: Database, room: Room, timeline: Timeline) -> dict[StateKey, StateEntry]:
+    """The whole state just before the timeline's first event (the current one without a timeline).
+
+    Usually that is the current state with the last events taken back; a fork is read from its snapshot.
+    """
+    entries = dict(room.head.state.entries)
+    if not timeline.events:
+        return entries
+    first = timeline.events[0]
+    if first.state_before is None:
+        return {}
+    later = room.since((first.position or 0) - 1, room.position)
+    if later is None or not _linear(later, room):
+        return await db.read(state_before, first.state_before)
+    unknown = False
+    for stored in reversed(later):
+        key = stored.event.key
+        if key is None:
+            continue
+        if stored.replaces is None:
+            entries.pop(key, None)
+        else:
+            unknown = unknown or key not in entries
+            entries[key] = StateEntry(0, stored.replaces, None)
+    return entries
+
+
+def _linear(events: Sequence[StoredEvent], room: Room) -> bool:
+    """Each event stands on the one before it, and the last is the room's state."""
+    following = room.head.state.snapshot
+    for stored in reversed(events):
+        if stored.state_after != following:
+            return False
+        following = stored.state_before
+    return True
+
+
+def previous_batch(timeline: Timeline) -> RoomToken | None:
+    """From where `/messages` goes on backwards."""
+    if not timeline.events:
+        return None
+    first = timeline.events[0]
+    return RoomToken(first.event.depth, (first.position or 0) - 1)
+
+
+def summary(room: Room, reader: str) -> dict[str, Any]:
+    """Counts, and the members a client names a room without a name after.
+
+    https://spec.matrix.org/v1.19/client-server-api/#get_matrixclientv3sync_response-200_roomsummary
+    """
+    head = room.head
+    counts: dict[str, Any] = {
+        "m.joined_member_count": head.joined,
+        "m.invited_member_count": head.invited,
+    }
+    entries = head.state.entries
+    if ("m.room.name", "") not in entries and ("m.room.canonical_alias", "") not in entries:
+        counts["m.heroes"] = heroes(room, reader)
+    return counts
+
+
+def heroes(room: Room, reader: str) -> list[str]:
+    """Up to five others: members, or if there are none left, those who were."""
+    present: list[str] = []
+    gone: list[str] = []
+    for (type, user_id), entry in room.head.state.entries.items():
+        if type == "m.room.member" and user_id != reader:
+            (present if entry.membership in ("join", "invite") else gone).append(user_id)
+    return sorted(present)[:5] or sorted(gone)[:5]

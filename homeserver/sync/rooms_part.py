@@ -1,0 +1,215 @@
+"""The rooms of a sync: which have something to tell, under which heading, and from when on.
+
+https://spec.matrix.org/v1.19/client-server-api/#get_matrixclientv3sync
+
+A membership row tells where a user stands now; where they stood at `since` is read from their own
+membership events, but only for the few rooms in which it changed. Whoever was not joined all the time
+since then gets the room afresh.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from homeserver.accounts.account_data import AccountData
+from homeserver.push.unread import Unread
+from homeserver.rooms.rooms import Rooms
+from homeserver.sync.account_data_part import RoomData
+from homeserver.sync.joined_room import JoinedRooms, Visit
+from homeserver.sync.left_room import LeftRooms
+from homeserver.sync.notifier import Notifier
+from homeserver.sync.request import Answer, SyncRequest, Window
+from homeserver.sync.typing import Typing
+from storage import receipts as receipt_rows
+from storage import rooms as room_rows
+from storage import sync as reads
+from storage.database import Database
+from storage.memberships import Membership
+from storage.receipts import Receipt
+from storage.state_at import MemberEvent
+
+PRESENT = ("join", "invite", "knock")
+
+
+@dataclass(frozen=True, slots=True)
+class Past:
+    """A user's own membership events in a room, and what they were at `after`."""
+
+    events: Sequence[MemberEvent]
+    after: int
+
+    @property
+    def at_since(self) -> str | None:
+        before = [event.membership for event in self.events if (event.position or 0) <= self.after]
+        return before[-1] if before else None
+
+    @property
+    def since_then(self) -> list[str]:
+        return [event.membership for event in self.events if (event.position or 0) > self.after]
+
+    @property
+    def stayed_joined(self) -> bool:
+        return self.at_since == "join" and all(membership == "join" for membership in self.since_then)
+
+    @property
+    def has_left(self) -> bool:
+        """Whether being gone now is news."""
+        passed = [self.at_since, *self.since_then[:-1]]
+        return any(membership in PRESENT for membership in passed) or (
+            self.since_then[-1:] == ["ban"] and self.at_since != "ban"
+        )
+
+
+class RoomsPart:
+    def __init__(
+        self,
+        db: Database,
+        notifier: Notifier,
+        rooms: Rooms,
+        joined: JoinedRooms,
+        left: LeftRooms,
+        account_data: AccountData,
+        unread: Unread,
+        typing: Typing,
+    ) -> None:
+        self._db = db
+        self._notifier = notifier
+        self._rooms = rooms
+        self._joined = joined
+        self._left = left
+        self._account_data = account_data
+        self._unread = unread
+        self._typing = typing
+
+    async def add(
+        self,
+        answer: Answer,
+        request: SyncRequest,
+        window: Window,
+        news: Mapping[str, int],
+        room_data: RoomData,
+    ) -> list[str]:
+        """Fills the answer's rooms; returns the rooms newly joined."""
+        ignored = await self._account_data.ignored_users(request.user_id)
+        memberships = await self._rooms.memberships.of(request.user_id)
+        wanted = request.filter.room
+        rows = [
+            row
+            for row in list(memberships.values())
+            if wanted.matches(row.room_id)
+            and (row.position <= window.upto.position or row.previous == "join")
+        ]
+        pasts = await self._pasts(request, window, rows)
+        joined = [row for row in rows if row.membership == "join"]
+        receipts = await self._receipts(joined, window, news)
+        visits = await self._visits(request, window, joined, pasts, receipts, room_data)
+        counts = await self._unread.many(request.user_id, [visit.room_id for visit in visits])
+        if window.since is None:
+            self._joined.starts_afresh(request)
+        for visit in visits:
+            visit.unread = counts[visit.room_id]
+            part = await self._joined.part(request, window, visit, ignored)
+            if part is not None:
+                answer.join[visit.room_id] = part
+        for row in rows:
+            if row.membership == "invite" and row.position > window.after and row.sender not in ignored:
+                answer.invite[row.room_id] = {"invite_state": {"events": _stripped(row)}}
+            elif row.membership == "knock" and row.position > window.after:
+                answer.knock[row.room_id] = {"knock_state": {"events": _stripped(row)}}
+            elif row.membership in ("leave", "ban") and not row.forgotten:
+                await self._add_left(answer, request, window, row, pasts, ignored, room_data)
+        if window.since is None:
+            return []
+        return [visit.room_id for visit in visits if visit.is_new]
+
+    async def _pasts(
+        self, request: SyncRequest, window: Window, rows: Sequence[Membership]
+    ) -> dict[str, Past]:
+        """For the rooms where the user's membership changed in the window."""
+        if window.since is None:
+            return {}
+        changed = [
+            row.room_id
+            for row in rows
+            if row.position > window.after and row.membership not in ("invite", "knock")
+        ]
+        if not changed:
+            return {}
+        found = await self._db.read(reads.own_memberships, request.user_id, changed, window.upto.position)
+        return {room_id: Past(events, window.after) for room_id, events in found.items()}
+
+    async def _receipts(
+        self, joined: Sequence[Membership], window: Window, news: Mapping[str, int]
+    ) -> dict[str, list[Receipt]]:
+        if window.touches(news.get("receipt")):  # a private one of the reader's own, in any room
+            rooms = [row.room_id for row in joined]
+        else:
+            rooms = [
+                row.room_id
+                for row in joined
+                if self._notifier.room_news(row.room_id).get("receipt", 0) > window.after
+            ]
+        found: dict[str, list[Receipt]] = {}
+        if rooms:
+            for receipt in await self._db.read(
+                receipt_rows.receipts_since, rooms, window.after, window.upto.position
+            ):
+                found.setdefault(receipt.room_id, []).append(receipt)
+        return found
+
+    async def _visits(
+        self,
+        request: SyncRequest,
+        window: Window,
+        joined: Sequence[Membership],
+        pasts: Mapping[str, Past],
+        receipts: Mapping[str, list[Receipt]],
+        room_data: RoomData,
+    ) -> list[Visit]:
+        """The joined rooms that may have something to tell."""
+        everything = window.since is None or request.full_state
+        last: Mapping[str, int] = {}
+        if window.is_cold and not everything and joined:
+            last = await self._db.read(room_rows.last_positions, [row.room_id for row in joined])
+        visits = []
+        for row in joined:
+            room_id = row.room_id
+            past = pasts.get(room_id)
+            is_new = window.since is None or (past is not None and not past.stayed_joined)
+            event_news = last.get(room_id) or self._notifier.room_news(room_id).get("event", 0)
+            if (
+                everything
+                or is_new
+                or event_news > window.after
+                or room_id in receipts
+                or room_id in room_data
+                or self._typing.position(room_id) > window.after_ephemeral
+            ):
+                visits.append(Visit(room_id, is_new, receipts.get(room_id, []), room_data.get(room_id, [])))
+        return visits
+
+    async def _add_left(
+        self,
+        answer: Answer,
+        request: SyncRequest,
+        window: Window,
+        row: Membership,
+        pasts: Mapping[str, Past],
+        ignored: frozenset[str],
+        room_data: RoomData,
+    ) -> None:
+        past = pasts.get(row.room_id)
+        if window.since is None:
+            if not request.filter.room.include_leave:
+                return
+        elif past is None or not past.has_left:
+            return
+        since = window.after if past is not None and past.at_since == "join" else 0
+        data = room_data.get(row.room_id, [])
+        answer.leave[row.room_id] = await self._left.part(request, row, since, ignored, data)
+
+
+def _stripped(row: Membership) -> Any:
+    return orjson.Fragment(row.invite_state or b"[]")

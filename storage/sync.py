@@ -1,0 +1,66 @@
+"""What sync reads from the database beyond what the other tables offer: one user's part of a room.
+
+All positions are in the stream; "since < position <= upto" throughout.
+"""
+
+from collections.abc import Collection, Sequence
+from typing import NamedTuple
+
+from storage import state_at
+from storage.events import StoredEvent, select
+from storage.state_at import MemberEvent
+from storage.transaction import Transaction
+
+
+def own_memberships(
+    tx: Transaction, user_id: str, room_ids: Collection[str], upto: int
+) -> dict[str, list[MemberEvent]]:
+    """The user's accepted membership events up to a position, by room ID, in the order of the stream."""
+    if not room_ids:
+        return {}
+    rows = tx.all(f"SELECT nid, room_id FROM room WHERE {tx.any('room_id')}", [tx.array(room_ids)])
+    return {
+        room_id: [
+            event
+            for event in state_at.member_events(tx, nid, user_id)
+            if event.accepted and event.position is not None and event.position <= upto
+        ]
+        for nid, room_id in rows
+    }
+
+
+class Stretch(NamedTuple):
+    """Events of a room in the order of the stream; `complete` if none before them was left out."""
+
+    events: list[StoredEvent]
+    complete: bool
+
+
+def stretch(tx: Transaction, room: int, since: int, upto: int, limit: int) -> Stretch:
+    """The last `limit` accepted events of a room."""
+    events = select(
+        tx,
+        "WHERE e.room = ? AND e.position > ? AND e.position <= ? AND e.status = 0"
+        " ORDER BY e.position DESC LIMIT ?",
+        [room, since, upto, limit + 1],
+    )
+    complete = len(events) <= limit
+    events = events[:limit]
+    events.reverse()
+    return Stretch(events, complete)
+
+
+def state_events(tx: Transaction, room: int, since: int, before: int) -> list[StoredEvent]:
+    """The last event of each piece of state that changed in since < position < before."""
+    events = select(
+        tx,
+        "WHERE e.room = ? AND e.position > ? AND e.position < ? AND e.status = 0"
+        " AND e.state_key IS NOT NULL ORDER BY e.position",
+        [room, since, before],
+    )
+    latest = {stored.event.key: stored for stored in events}
+    return list(latest.values())
+
+
+def room_numbers(tx: Transaction, room_ids: Sequence[str]) -> dict[str, int]:
+    return dict(tx.all(f"SELECT room_id, nid FROM room WHERE {tx.any('room_id')}", [tx.array(room_ids)]))
