@@ -7,8 +7,8 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
-from homeserver.errors import Forbidden, InvalidParam
-from homeserver.http.endpoint import OPEN, USER, Query, Request, get, post, put
+from homeserver.errors import Forbidden, InvalidParam, MissingToken
+from homeserver.http.endpoint import OPEN, OPTIONAL, USER, Query, Request, get, post, put
 from homeserver.http.requester import Requester
 from homeserver.protocol.ids import is_valid_server_name
 from homeserver.rooms.public_rooms import EVERYTHING, Search
@@ -58,8 +58,10 @@ async def set_room_visibility_on_directory(server: Server, me: Requester, req: S
     )
 
 
-@get(_PUBLIC_ROOMS, auth=OPEN)
-async def get_public_rooms(server: Server, req: GetPublicRooms) -> dict[str, Any]:
+@get(_PUBLIC_ROOMS, auth=OPTIONAL)
+async def get_public_rooms(server: Server, me: Requester | None, req: GetPublicRooms) -> dict[str, Any]:
+    if me is None and not server.config.allow_public_rooms_without_auth:
+        raise MissingToken("This server shows its rooms to its users only.")
     return await _list(server, EVERYTHING, req)
 
 
