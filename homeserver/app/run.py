@@ -120,7 +120,10 @@ def _begin_logging(level: str) -> None:
         "WARNING": LogLevel.warn,
         "ERROR": LogLevel.error,
     }
-    observer = FilteringLogObserver(textFileLogObserver(sys.stderr), [predicate(levels[level])])
+    # zope's interfaces are not known to the type checker
+    filtering: Any = FilteringLogObserver
+    predicate: Any = LogLevelFilterPredicate(levels[level])
+    observer: Any = filtering(textFileLogObserver(sys.stderr), [predicate])
     globalLogBeginner.beginLoggingTo([observer], redirectStandardIO=False)
 
 
