@@ -13,6 +13,7 @@ from homeserver.errors import NotFound
 from homeserver.http.endpoint import USER, Query, Request, delete, get, post, put
 from homeserver.http.requester import Requester
 from homeserver.server import Server
+from storage.key_backup import Session
 
 _VERSION = "/_matrix/client/v3/room_keys/version"
 _KEYS = "/_matrix/client/v3/room_keys/keys"
@@ -158,7 +159,7 @@ async def delete_session_key(server: Server, me: Requester, req: SessionInBackup
     return await server.key_backup.delete_sessions(me.user_id, req.version, req.room_id, req.session_id)
 
 
-def _session(room_id: str, session_id: str, data: KeyBackupData | PutSessionKey) -> key_backup.Session:
+def _session(room_id: str, session_id: str, data: KeyBackupData | PutSessionKey) -> Session:
     return key_backup.session(
         room_id,
         session_id,
