@@ -37,9 +37,9 @@ class EventFormat:
             ]
         if wanted.event_fields is None:
             return client
-        return [wanted.project(orjson.loads(fragment.contents)) for fragment in client]
+        return [wanted.project(orjson.loads(orjson.dumps(fragment))) for fragment in client]
 
 
 def _federation_form(stored: StoredEvent, client: orjson.Fragment) -> dict[str, Any]:
-    unsigned = orjson.loads(client.contents).get("unsigned", {})
+    unsigned = orjson.loads(orjson.dumps(client)).get("unsigned", {})
     return {**stored.event.pdu, "event_id": stored.event_id, "unsigned": unsigned}

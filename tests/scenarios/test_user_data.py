@@ -174,6 +174,11 @@ class TestFilters:
         alice.send(room_id, {"x": 1}, "org.example.this")
         timeline = joined(alice.sync(filter=filter_id), room_id)["timeline"]["events"]
         assert timeline == [{"type": "org.example.this"}]
+        alice.send(room_id, "in the form of federation")
+        federation = '{"event_format": "federation", "event_fields": ["hashes", "content.body"]}'
+        [event] = joined(alice.sync(filter=federation), room_id)["timeline"]["events"]
+        assert event["content"] == {"body": "in the form of federation"}
+        assert set(event) == {"content", "hashes"}
 
     def test_refusals(self, server: HearthServer) -> None:
         alice, bob = server.register("alice"), server.register("bob")
