@@ -34,7 +34,8 @@ class Inbox:
             return
         await self._db.write(to_device.delete_up_to, user_id, device_id, position)
         self._handed_out.pop(device, None)
-        self._is_empty(device, position)
+        if position >= started_at:  # else messages from before the start may wait beyond it
+            self._is_empty(device, position)
 
     async def waiting(
         self, user_id: str, device_id: str, upto: int, last_news: int | None
