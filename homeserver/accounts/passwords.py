@@ -1,7 +1,7 @@
 """Passwords: the rules for new ones, hashing and checking.
 
-Hashing is meant to be slow (scrypt, 16 MiB and some 50 ms of a core), so it runs on a small pool of
-threads: as many hashes at once as there are threads, and the reactor goes on.
+Hashing is meant to be slow (scrypt, 16 MiB and some 50 ms of a core), so it runs in a small pool of
+threads (`run`): as many hashes at once as there are threads, and the reactor goes on.
 """
 
 import base64
@@ -10,9 +10,6 @@ import hmac
 import secrets
 from collections.abc import Awaitable, Callable
 from typing import Any
-
-from twisted.internet.threads import deferToThreadPool
-from twisted.python.threadpool import ThreadPool
 
 from homeserver.accounts.settings import PasswordPolicy
 from homeserver.errors import InvalidParam, WeakPassword
@@ -23,18 +20,6 @@ _MAX_MEMORY = 64 * 1024 * 1024
 
 Run = Callable[..., Awaitable[Any]]
 """Runs a blocking function with its arguments somewhere else."""
-
-
-def run_in_pool(reactor: Any, threads: int = 2) -> Run:
-    """A pool of its own, stopped with the reactor."""
-    pool = ThreadPool(0, threads, name="hearth-passwords")
-    pool.start()
-    reactor.addSystemEventTrigger("during", "shutdown", pool.stop)
-
-    def run(function: Callable[..., Any], *arguments: Any) -> Awaitable[Any]:
-        return deferToThreadPool(reactor, pool, function, *arguments)
-
-    return run
 
 
 class Passwords:

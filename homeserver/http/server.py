@@ -313,7 +313,10 @@ def _resume(running: Coroutine[Any, Any, Rendered], awaited: Any) -> Generator[A
         while True:
             try:
                 value = yield awaited
-            except BaseException as error:
+            except GeneratorExit:
+                running.close()
+                raise
+            except Exception as error:
                 awaited = running.throw(error)
             else:
                 awaited = running.send(value)

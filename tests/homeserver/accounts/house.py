@@ -18,11 +18,11 @@ from homeserver.accounts.shared_secret import SharedSecret
 from homeserver.accounts.token_cache import TokenCache
 from homeserver.accounts.tokens import Session, Tokens
 from homeserver.accounts.uia import Uia
-from homeserver.app.config import Config
 from homeserver.devices.devices import Devices
 from homeserver.http.application import Application
 from homeserver.http.endpoint import ROUTES, Endpoint
 from homeserver.http.rate_limit import RateLimits
+from homeserver.server import PublicFacts
 from tests.homeserver.sync.fakes import FakeClock, run
 from tests.storage.conftest import SynchronousDatabase
 
@@ -69,7 +69,7 @@ class House:
         )
         self.shared_secret = SharedSecret(self.clock, settings.registration_shared_secret)
         server: Any = SimpleNamespace(
-            config=Config(server_name="example.org", **(config or {})), clock=self.clock, db=database,
+            config=PublicFacts("example.org", "12", **(config or {})), clock=self.clock, db=database,
             accounts=self.accounts, tokens=self.tokens, devices=self.devices, uia=self.uia,
             deactivation=self.deactivation, registration_tokens=self.registration_tokens,
             shared_secret=self.shared_secret,

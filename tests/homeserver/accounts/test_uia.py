@@ -75,8 +75,9 @@ def test_completed_stages_stay_and_are_done_in_order(house: House) -> None:
 
 def test_a_session_is_bound_to_its_operation(house: House) -> None:
     session = refused(house, None)["session"]
+    change: dict[str, Any]
     for change in ({"path": "/devices/B"}, {"user_id": BOB}, {"method": "PUT"}, {"body": b"x"}):
-        other = DELETE._replace(**change)  # type: ignore[arg-type]
+        other = DELETE._replace(**change)
         with pytest.raises(Forbidden):
             passed(house, password_stage(session=session), operation=other)
 
