@@ -41,7 +41,7 @@ class Store:
         additional_backwards_reachable_conflicted_events: set[str] | None,
     ) -> StateDifference:
         chains = [self._reachable(state_set) for state_set in state_sets]
-        difference = set.union(*chains) - set.intersection(*chains)
+        difference = set[str]().union(*chains).difference(chains[0].intersection(*chains))
         if conflicted_state is None:
             return StateDifference(auth_difference=difference, conflicted_subgraph=None)
         # Unlike a database, everything is at hand: ask of each event whether it lies between two.
@@ -95,7 +95,7 @@ def answer(question: dict[str, Any]) -> dict[str, Any]:
             run(event_auth.check_state_independent_auth_rules(store, event))
             event_auth.check_state_dependent_auth_rules(event, [events[n] for n in state])
         except (AuthError, SynapseError) as error:
-            return error.msg
+            return str(error.msg)
         return None
 
     def resolve(state_sets: list[list[int]]) -> list[int]:

@@ -2,7 +2,8 @@
 
 Hypothesis writes a room's history: users on three servers join, talk, invite, kick, ban, knock and fight
 over power, on forks that now and then merge. Every event is judged on the state before it and, for more
-refusals, on the state of another fork; every merge is resolved by both.
+refusals, on the state of other forks; every merge is resolved by both. As a server may be told any state,
+so are states of unrelated moments, doctored with events from elsewhere.
 
 Synapse runs in an environment of its own: HEARTH_SYNAPSE_PYTHON names its interpreter, by default the one
 `make peers` installs.
@@ -88,13 +89,26 @@ class History:
     checks: list[tuple[Event, State, bool]] = field(default_factory=list)
     resolves: list[tuple[list[State], dict[StateKey, str]]] = field(default_factory=list)
 
+    def resolved(self, states: list[State]) -> dict[StateKey, str]:
+        ids = resolve(self.room.version, [id_state(state) for state in states], self.room.fetch)
+        self.resolves.append((states, ids))
+        return ids
+
     def merged(self, tips: list[str]) -> State:
         states = [self.after[tip] for tip in tips]
         if len(states) == 1:
             return states[0]
-        ids = resolve(self.room.version, [id_state(state) for state in states], self.room.fetch)
-        self.resolves.append((states, ids))
-        return {key: self.room.events[event_id] for key, event_id in ids.items()}
+        return {key: self.room.events[event_id] for key, event_id in self.resolved(states).items()}
+
+    def doctored(self, tip: int, foreign: list[int]) -> State:
+        """The state at some moment, with some events of other moments put in."""
+        state = dict(self.after[self.tips[tip % len(self.tips)]])
+        accepted = [self.room.events[event_id] for event_id in self.tips[1:]]
+        for number in foreign:
+            event = accepted[number % len(accepted)]
+            if event.key is not None:
+                state[event.key] = event
+        return state
 
     def judge(self, event: Event, state: State) -> bool:
         allowed = is_allowed(self.room, event, state)
@@ -195,10 +209,15 @@ STEPS = st.lists(
     max_size=30,
 )
 
+DOCTORED = st.lists(
+    st.lists(st.tuples(st.integers(0, 30), st.lists(st.integers(0, 30), max_size=3)), min_size=2, max_size=3),
+    max_size=6,
+)
+
 
 def written(version: str, steps: list[Any], additional_creators: list[str]) -> History:
     """Alice's public room, where Bob has power, and then what hypothesis wants."""
-    content = {"additional_creators": additional_creators} if additional_creators else {}
+    content: dict[str, Any] = {"additional_creators": additional_creators} if additional_creators else {}
     room = Room(version, **content)
     history = History(room)
     history.judge(room.create, {})
@@ -239,11 +258,21 @@ def written(version: str, steps: list[Any], additional_creators: list[str]) -> H
     max_examples=int(os.environ.get("HEARTH_ORACLE_EXAMPLES", "60")),
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
-@given(steps=STEPS, additional_creators=st.lists(st.sampled_from([BOB, CAROL]), max_size=2, unique=True))
+@given(
+    steps=STEPS,
+    doctored=DOCTORED,
+    additional_creators=st.lists(st.sampled_from([BOB, CAROL]), max_size=2, unique=True),
+)
 def test_synapse_agrees(
-    oracle: Oracle, version: str, steps: list[Any], additional_creators: list[str]
+    oracle: Oracle,
+    version: str,
+    steps: list[Any],
+    doctored: list[list[tuple[int, list[int]]]],
+    additional_creators: list[str],
 ) -> None:
     history = written(version, steps, additional_creators)
+    for mixture in doctored:
+        history.resolved([history.doctored(tip, foreign) for tip, foreign in mixture])
     question, events = history.question()
     answer = oracle.ask(question)
     assert answer["ids"] == [event.event_id for event in events]

@@ -125,10 +125,12 @@ def create_with_additional_creators(version: str) -> tuple[Room, Event]:
 
 # Federation off, other rooms
 
+UNFEDERATED: dict[str, Any] = {"m.federate": False}
+
 
 @never
 def join_from_elsewhere_without_federation(version: str) -> tuple[Room, Event]:
-    room = Room(version, **{"m.federate": False})
+    room = Room(version, **UNFEDERATED)
     room.member(ALICE)
     room.join_rule("public")
     return room, room.make(BOB, "m.room.member", {"membership": "join"}, BOB)
@@ -136,7 +138,7 @@ def join_from_elsewhere_without_federation(version: str) -> tuple[Room, Event]:
 
 @always
 def join_from_here_without_federation(version: str) -> tuple[Room, Event]:
-    room = Room(version, **{"m.federate": False})
+    room = Room(version, **UNFEDERATED)
     room.member(ALICE)
     room.join_rule("public")
     return room, room.make(DAVE, "m.room.member", {"membership": "join"}, DAVE)

@@ -22,7 +22,7 @@ def test_without_an_event(version: str) -> None:
 @pytest.mark.parametrize("version", ALL_VERSIONS)
 def test_with_an_event(version: str) -> None:
     room = Room(version)
-    content = {
+    content: dict[str, Any] = {
         "users": {BOB: 7},
         "users_default": 1,
         "events": {"x": 9},
