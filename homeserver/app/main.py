@@ -36,12 +36,11 @@ def _run(options: argparse.Namespace) -> int:
     from homeserver.app import run  # brings in the whole server, which the other commands can do without
 
     try:
-        run.run(config)
+        return run.run(config)
     except (OSError, ValueError, sqlite3.Error, psycopg2.Error, SchemaTooNew) as error:
         print(f"Hearth could not start: {error}", file=sys.stderr)
         print(f"`hearth check -c {options.config}` says what is wrong.", file=sys.stderr)
         return 1
-    return 0
 
 
 def _init(options: argparse.Namespace) -> int:

@@ -7,6 +7,7 @@ from typing import Any
 
 from twisted.internet import reactor, ssl
 from twisted.internet.defer import Deferred
+from twisted.internet.error import CannotListenError
 from twisted.logger import (
     FilteringLogObserver,
     Logger,
@@ -35,8 +36,8 @@ log = Logger()
 PASSWORD_THREADS = 2
 
 
-def run(config: Config) -> None:
-    """Serves until it is told to stop."""
+def run(config: Config) -> int:
+    """Serves until it is told to stop; the exit status, 1 if it could not start."""
     _begin_logging(config.log_level)
     engine = engine_of(config)
     for name in migrations.upgrade(engine):
@@ -45,8 +46,9 @@ def run(config: Config) -> None:
     pool.start()
     signing_key = read_signing_keys(config.signing_key_path.read_text())[0]
     server = build(config, engine, signing_key, reactor, pool)
-    _the_reactor().callWhenRunning(_start, config, server)
-    _the_reactor().addSystemEventTrigger("during", "shutdown", _stop, server, pool)
+    failures: list[Any] = []
+    _the_reactor().callWhenRunning(_start, config, server, failures)
+    _the_reactor().addSystemEventTrigger("before", "shutdown", _stop, server, pool)
     # What is made from here on is mostly requests, freed by counting references: looking for cycles in all
     # that was imported would cost a pause again and again and find nothing.
     gc.collect()
@@ -56,16 +58,17 @@ def run(config: Config) -> None:
         _profiled(os.environ["HEARTH_PROFILE"])
     else:
         _the_reactor().run()
+    return 1 if failures else 0
 
 
 def _the_reactor() -> Any:
     return reactor
 
 
-def _start(config: Config, server: Server) -> None:
+def _start(config: Config, server: Server, failures: list[Any]) -> None:
     server.db.start()
     started = Deferred.fromCoroutine(_listen(config, server))
-    started.addErrback(_failed)
+    started.addErrback(_failed, failures)
 
 
 async def _listen(config: Config, server: Server) -> None:
@@ -94,8 +97,12 @@ def _tls_context(key_path: str, certificate_path: str) -> Any:
     return context
 
 
-def _failed(failure: Any) -> None:
-    log.failure("Hearth could not start", failure)
+def _failed(failure: Any, failures: list[Any]) -> None:
+    failures.append(failure)
+    if failure.check(CannotListenError):
+        log.error("Hearth could not start: {reason}. `hearth check` says more.", reason=failure.value)
+    else:
+        log.failure("Hearth could not start", failure)
     _the_reactor().stop()
 
 
