@@ -225,7 +225,7 @@ REFUSALS: list[Refusal] = [
     ("GET", "/pushrules/global/override/nosuchrule", None, NOT_FOUND),
     ("GET", "/pushrules/global/nosuchkind/x", None, INVALID | NOT_FOUND),
     ("PUT", "/pushrules/global/nosuchkind/x", RULE, INVALID | NOT_FOUND),
-    ("PUT", "/pushrules/local/override/x", RULE, INVALID | NOT_FOUND),
+    ("PUT", "/pushrules/local/override/x", RULE, {(404, "M_UNRECOGNIZED")}),
     ("PUT", "/pushrules/global/override/.mine", RULE, INVALID | UNKNOWN),
     ("PUT", "/pushrules/global/override/x", {"actions": "notify"}, WRONG),
     ("PUT", "/pushrules/global/override/x", {"actions": [7]}, WRONG),

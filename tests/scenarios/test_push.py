@@ -86,7 +86,7 @@ class TestPushRules:
         ok(alice.put(rule, {"actions": []}))
         bob.send(room_id, "quiet")
         assert unread(alice, room_id) == (0, 0)
-        bob.send(room_id, text(**{"m.mentions": {"user_ids": [alice.user_id]}}))
+        bob.send(room_id, text("hey", **{"m.mentions": {"user_ids": [alice.user_id]}}))
         assert unread(alice, room_id) == (1, 1)
         ok(alice.delete(rule))
         refused(alice.get(rule), 404, "M_NOT_FOUND")

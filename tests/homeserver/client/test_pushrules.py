@@ -91,13 +91,14 @@ def test_a_rule_comes_changes_and_goes(call: Caller) -> None:
 def test_each_kind_keeps_what_is_its_own(call: Caller) -> None:
     condition = {"kind": "room_member_count", "is": "<=10"}
     body = {"actions": LOUD, "conditions": [condition], "pattern": "cake"}
-    for kind, own in {
+    kept: dict[str, dict[str, Any]] = {
         "override": {"conditions": [condition]},
         "underride": {"conditions": [condition]},
         "content": {"pattern": "cake"},
         "room": {},
         "sender": {},
-    }.items():
+    }
+    for kind, own in kept.items():
         call("PUT", f"{PATH}/global/{kind}/mine", body)
         shown = {"rule_id": "mine", "default": False, "enabled": True, "actions": LOUD, **own}
         assert call("GET", f"{PATH}/global/{kind}/mine") == shown
