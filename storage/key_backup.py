@@ -83,6 +83,11 @@ def delete_version(tx: Transaction, user_id: str, version: int) -> None:
     tx.execute("DELETE FROM key_backup_session WHERE user_id = ? AND version = ?", [user_id, version])
 
 
+def forget_user(tx: Transaction, user_id: str) -> None:
+    for table in ("key_backup_session", "key_backup_version"):
+        tx.execute(f"DELETE FROM {table} WHERE user_id = ?", [user_id])
+
+
 def put_sessions(
     tx: Transaction, user_id: str, version: int, sessions: Sequence[Session]
 ) -> tuple[int, int]:

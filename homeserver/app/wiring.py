@@ -122,6 +122,8 @@ def build(config: Config, engine: Engine, signing_key: SigningKey, reactor: Any,
     accounts.on_deactivate += [leave_everything, profiles.forget, account_data.forget]
 
     # devices
+    key_backup = KeyBackup(db)
+    accounts.on_deactivate.append(key_backup.forget)
     joined_rooms = device_list_rows.joined_rooms
     device_keys = DeviceKeys(db, name, joined_rooms)
     device_lists = DeviceLists(db)
@@ -169,7 +171,7 @@ def build(config: Config, engine: Engine, signing_key: SigningKey, reactor: Any,
         one_time_keys=OneTimeKeys(db, clock, name),
         cross_signing=CrossSigning(db, joined_rooms),
         signatures=SignatureUpload(db, name, joined_rooms),
-        key_backup=KeyBackup(db),
+        key_backup=key_backup,
         to_device=ToDevice(db, clock, name),
         device_lists=device_lists,
         events=events,

@@ -73,6 +73,10 @@ class KeyBackup:
         """Deleting it again is fine; one that never was is not."""
         _refuse(await self._db.write(_delete, user_id, _number(version)))
 
+    async def forget(self, user_id: str, erased: bool) -> None:
+        """The account is no more; nobody will ask for its keys."""
+        await self._db.write(key_backup.forget_user, user_id)
+
     async def put(self, user_id: str, version: str, sessions: Sequence[Session]) -> dict[str, Any]:
         """The new etag and count."""
         return _moved(await self._db.write(_put, user_id, _number(version), sessions))

@@ -108,6 +108,16 @@ def test_sessions_come_back_as_they_were(backup: KeyBackup) -> None:
         run(backup.sessions(BOB, "1"))
 
 
+def test_a_deactivated_account_keeps_nothing(backup: KeyBackup) -> None:
+    create(backup)
+    create(backup, BOB)
+    run(backup.put(ALICE, "1", [session()]))
+    run(backup.forget(ALICE, False))
+    with pytest.raises(NotFound):
+        info(backup)
+    assert run(backup.put(BOB, "1", [session()]))["count"] == 1
+
+
 def test_malformed_input_is_refused(backup: KeyBackup) -> None:
     with pytest.raises(InvalidParam):
         run(backup.create(ALICE, "", {}))
