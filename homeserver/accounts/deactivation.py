@@ -7,12 +7,16 @@ account stays marked `parting` until all of it is done, so a restart goes on whe
 must bear being called again.
 """
 
+from twisted.logger import Logger
+
 from homeserver.accounts.accounts import Accounts
 from homeserver.accounts.tokens import Tokens
 from homeserver.devices.devices import Devices
 from storage import accounts
 from storage.database import Database
 from storage.transaction import Transaction
+
+log = Logger()
 
 
 class Deactivation:
@@ -28,9 +32,12 @@ class Deactivation:
         await self._part(user_id)
 
     async def resume(self) -> None:
-        """Finishes what was under way when the server stopped."""
+        """Finishes what was under way when the server stopped. What fails again waits for the next start."""
         for user_id in await self._db.read(accounts.parting):
-            await self._part(user_id)
+            try:
+                await self._part(user_id)
+            except Exception:
+                log.failure("the deactivation of {user_id} could not be finished", user_id=user_id)
 
     async def _part(self, user_id: str) -> None:
         account = await self._db.read(accounts.get, user_id)

@@ -17,7 +17,7 @@ from homeserver.accounts.settings import AccountSettings
 from homeserver.accounts.token_cache import Identity, TokenCache
 from homeserver.clock import Clock
 from homeserver.errors import Forbidden, UnknownToken
-from storage import devices, tokens
+from storage import cross_signing, devices, tokens
 from storage.database import Database
 from storage.tokens import KnownToken, NewToken, Refreshable
 from storage.transaction import Transaction
@@ -152,6 +152,8 @@ class Tokens:
 def store_session(tx: Transaction, session: Session, display_name: str | None) -> None:
     """A login: the device (made if it is not there) keeps no other token than this one."""
     row = session.row
+    if any(key.public_key == row.device_id for key in cross_signing.keys_of(tx, [row.user_id])):
+        raise Forbidden("The device ID is that of a cross-signing key.")
     if row.device_id is not None and not devices.ensure(
         tx, row.user_id, row.device_id, display_name, row.created_ts
     ):

@@ -82,8 +82,8 @@ class HttpConnection(Protocol):
         self._active = self.http.now()
         try:
             self._parser.feed_data(data)
-        except httptools.HttpParserUpgrade:
-            self._refuse(MatrixError("Upgrading the connection is not supported.", errcode="M_UNRECOGNIZED"))
+        except httptools.HttpParserUpgrade as upgrade:
+            self._ignore_upgrade(data[upgrade.args[0] :])
         except httptools.HttpParserCallbackError:
             log.failure("reading a request failed")
             self.abort()
@@ -94,6 +94,25 @@ class HttpConnection(Protocol):
             self._head_size += len(data)
             if self._head_size > MAX_HEAD + 65536:
                 self._refuse(_head_too_large())
+
+    def _ignore_upgrade(self, rest: bytes) -> None:
+        """An offer of HTTP/2 or the like, as some clients make with every first request.
+
+        A server may ignore it, but the parser has already left HTTP before the body: it reads the head
+        again, without the offer.
+        """
+        request = self._request
+        if self._closing or request is None:
+            return
+        if self._parser.get_method() == b"CONNECT":
+            self._refuse(MatrixError("This is no proxy.", status=405, errcode="M_UNRECOGNIZED"))
+            return
+        lines = [b"%b %b HTTP/1.1" % (self._parser.get_method(), self._url)]
+        for name, value in request.headers.items():
+            if name not in (b"upgrade", b"connection"):
+                lines.append(b"%b: %b" % (name, value))
+        self._parser = httptools.HttpRequestParser(self)
+        self.dataReceived(b"\r\n".join(lines) + b"\r\n\r\n" + rest)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self._connected = False
@@ -146,7 +165,7 @@ class HttpConnection(Protocol):
 
     def on_headers_complete(self) -> None:
         request = self._request
-        if self._closing or request is None:
+        if self._closing or request is None or self._parser.should_upgrade():
             return
         self._in_head = False
         self._head_size = 0
@@ -183,7 +202,7 @@ class HttpConnection(Protocol):
 
     def on_message_complete(self) -> None:
         request = self._request
-        if self._closing or request is None:
+        if self._closing or request is None or self._in_head:
             return
         self._request = None
         self._expects_continue = False

@@ -4,6 +4,8 @@ import pytest
 
 from homeserver.accounts.settings import AccountSettings
 from homeserver.http.rate_limit import Rate, RateLimits
+from storage import cross_signing
+from storage.cross_signing import CrossSigningKey
 from tests.homeserver.accounts.house import ALICE, PASSWORD, House, password_stage
 from tests.homeserver.sync.fakes import run
 from tests.storage.conftest import SynchronousDatabase
@@ -128,6 +130,12 @@ def test_failures_are_limited_by_account_wherever_they_come_from(db: Synchronous
     house.clock.advance(10)
     for _ in range(3):
         assert house.request("POST", "/login", LOGIN)[0] == 200
+
+
+def test_a_device_may_not_be_called_like_a_cross_signing_key(house: House) -> None:
+    key = CrossSigningKey(ALICE, "master", "Pub/lic+Key", b"{}")
+    house.db.write(cross_signing.put_keys, [key])
+    assert errcode(house, LOGIN | {"device_id": "Pub/lic+Key"}) == (403, "M_FORBIDDEN")
 
 
 def test_get_token_and_log_in_with_it(house: House) -> None:

@@ -128,6 +128,18 @@ def test_expect_is_not_encouraged_for_what_is_too_large(wire: Wire) -> None:
     assert answer.status == 413
 
 
+def test_an_offer_to_upgrade_is_ignored(wire: Wire) -> None:
+    offer = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\n"
+    answers = wire.send(
+        b"GET /now HTTP/1.1\r\n" + offer + b"\r\n"
+        b"PUT /echo HTTP/1.1\r\nContent-Length: 3\r\n" + offer + b"\r\nabc" + GET
+    )
+    assert [answer.status for answer in answers] == [200, 200, 200]
+    assert answers[1].body == b"abc"
+    (answer,) = wire.send(b"CONNECT example.org:443 HTTP/1.1\r\nHost: example.org:443\r\n\r\n")
+    assert answer.status == 405
+
+
 def test_head(wire: Wire) -> None:
     wire.connection.dataReceived(b"HEAD /now HTTP/1.1\r\n\r\n")
     data = wire.transport.value()
