@@ -142,13 +142,20 @@ class Registry:
         `guard(tip)` may refuse, judging by the very state the events will stand on. Raises Forbidden,
         BadJson, TooLarge, NotFound.
         """
-        room, held = await self._with_events_at_hand(room_id, proposals)
-        if guard is not None:
-            guard(room.tip)
-        draft = self._draft(room.tip, room.nid, room_id, room.version, held)
-        for proposal in proposals:
-            draft.add(proposal, redacted)
-        return await self._submit(room, draft)
+        while True:
+            room, held = await self._with_events_at_hand(room_id, proposals)
+            if guard is not None:
+                guard(room.tip)
+            draft = self._draft(room.tip, room.nid, room_id, room.version, held)
+            for proposal in proposals:
+                draft.add(proposal, redacted)
+            try:
+                return await self._submit(room, draft)
+            except RoomMovedOn:
+                # It stood on somebody else's failure; that one is out of the way now. With a transaction
+                # ID it may be a failure itself, so whoever gave us that ID looks before trying again.
+                if any(proposal.txn_id is not None for proposal in proposals):
+                    raise
 
     async def create(self, version: RoomVersion, build: Callable[[Draft], None]) -> str:
         """A new room from what `build` adds to an empty draft; its ID."""
@@ -283,7 +290,7 @@ class Registry:
 
 
 class RoomMovedOn(Forbidden):
-    """An event before this one in the same room could not be written; the client may try again."""
+    """An event before this one in the same room could not be written; it may be tried again."""
 
     status, errcode = 503, "M_UNKNOWN"
 

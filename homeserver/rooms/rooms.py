@@ -19,7 +19,7 @@ from homeserver.rooms.event_store import EventStore
 from homeserver.rooms.head import MEMBER, Head, Proposal
 from homeserver.rooms.membership import MembershipVerbs, ProfileOf
 from homeserver.rooms.memberships import Memberships
-from homeserver.rooms.registry import Registry, Room
+from homeserver.rooms.registry import Registry, Room, RoomMovedOn
 from storage import events as event_rows
 from storage.database import Database
 
@@ -138,7 +138,8 @@ class Rooms(MembershipVerbs):
             raise Forbidden("A room is created once.")
         event_id = room.tip.event_id(type, state_key)
         if event_id is not None:
-            stored = room.pending.get(event_id) or await self.events.get(event_id)
+            # One that waits for its commit is no answer yet: it may still be lost.
+            stored = await self.events.get(event_id) if event_id not in room.pending else None
             if stored is not None and stored.event.content == content and stored.event.sender == sender:
                 return event_id
         return await self._append_one(room_id, Proposal(type, sender, content, state_key))
@@ -212,23 +213,26 @@ class Rooms(MembershipVerbs):
     async def _append_or_find(
         self, room_id: str, proposal: Proposal, append: Callable[[str, Proposal], Awaitable[str]]
     ) -> str:
-        try:
-            return await append(room_id, proposal)
-        except Exception as error:
-            if not self._db.is_duplicate(error):
-                raise
-            room = await self._registry.get(room_id)
-            found = await self._db.read(
-                event_rows.by_transaction,
-                room.nid,
-                proposal.sender,
-                proposal.device_id or "",
-                proposal.txn_id or "",
-                proposal.type,
-            )
-            if found is None:
-                raise
-            return found
+        while True:
+            try:
+                return await append(room_id, proposal)
+            except Exception as error:
+                moved_on = isinstance(error, RoomMovedOn)
+                if not moved_on and not self._db.is_duplicate(error):
+                    raise
+                room = await self._registry.get(room_id)
+                found = await self._db.read(
+                    event_rows.by_transaction,
+                    room.nid,
+                    proposal.sender,
+                    proposal.device_id or "",
+                    proposal.txn_id or "",
+                    proposal.type,
+                )
+                if found is not None:
+                    return found
+                if not moved_on:
+                    raise
 
 
 def _require_member(proposal: Proposal) -> Callable[[Head], None]:
