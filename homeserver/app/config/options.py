@@ -50,6 +50,7 @@ class Config:
         False,
         "Answer /.well-known/matrix/server, so that other servers find this one on port 443. Only of use "
         "where https://<server_name>/ itself leads here.",
+        planned=True,
     )
     extra_well_known_client_content: Mapping[str, Any] = option(
         {}, "More keys for /.well-known/matrix/client.", example={"org.example.support": "mailto:help"}
@@ -58,7 +59,7 @@ class Config:
         (Listener(port=8008),),
         "Where to listen. TLS is usually left to a reverse proxy (then x_forwarded: true).",
     )
-    max_upload_size: Bytes = option(50 * 1024**2, "The largest file somebody may upload.")
+    max_upload_size: Bytes = option(50 * 1024**2, "The largest file somebody may upload.", planned=True)
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = option(
         "INFO", "How much to log. The log goes to standard error; let the service manager keep it."
     )
@@ -88,6 +89,7 @@ class Config:
     trusted_key_servers: tuple[TrustedKeyServer, ...] = option(
         (TrustedKeyServer(server_name="matrix.org"),),
         "Servers that are asked for the keys of servers that do not answer any more.",
+        planned=True,
     )
 
     enable_registration: bool = option(
@@ -132,19 +134,21 @@ class Config:
         "12", "The version of new rooms.", heading="Rooms", limits={"enum": ROOM_VERSIONS}
     )
     encryption_enabled_by_default_for_room_type: Literal["off", "invite", "all"] = option(
-        "off", "Which new rooms are encrypted even if the client did not ask: none, private ones, all."
+        "off",
+        "Which new rooms are encrypted even if the client did not ask: none, private ones, all.",
+        planned=True,
     )
     allow_public_rooms_without_auth: bool = option(
         False, "Whether the room directory can be read without an account."
     )
     allow_public_rooms_over_federation: bool = option(
-        False, "Whether other servers can read the room directory."
+        False, "Whether other servers can read the room directory.", planned=True
     )
     require_auth_for_profile_requests: bool = option(
         False, "Whether display names and pictures are shown to people with an account only."
     )
     limit_remote_rooms: LimitRemoteRooms = option(
-        LimitRemoteRooms(), "Keeping small servers out of rooms too big for them."
+        LimitRemoteRooms(), "Keeping small servers out of rooms too big for them.", planned=True
     )
     presence: Presence = option(Presence(), "Who is online.")
 
@@ -177,21 +181,28 @@ class Config:
         "If given, the only servers this one speaks with.",
         heading="Federation",
         example=["example.com"],
+        planned=True,
     )
     federation_custom_ca_list: tuple[Path, ...] = option(
         (),
         "PEM files of certificate authorities to trust beside those of the system.",
         example=["/etc/hearth/tls/our-ca.pem"],
+        planned=True,
     )
     federation_verify_certificates: bool = option(
-        True, "Whether the certificates of other servers are checked. Only a test may say false."
+        True,
+        "Whether the certificates of other servers are checked. Only a test may say false.",
+        planned=True,
     )
 
-    media_store_path: Path = option(Path("media_store"), "Where uploaded files are kept.", heading="Media")
+    media_store_path: Path = option(
+        Path("media_store"), "Where uploaded files are kept.", heading="Media", planned=True
+    )
 
     app_service_config_files: tuple[Path, ...] = option(
         (),
         "Registrations of bridges and bots.",
         heading="Application services",
         example=["/etc/hearth/irc-bridge.yaml"],
+        planned=True,
     )

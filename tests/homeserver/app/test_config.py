@@ -161,3 +161,12 @@ def test_the_example_can_be_printed() -> None:
     assert subprocess.run(command, check=True, capture_output=True, text=True, cwd=ROOT).stdout == render(
         EXAMPLE
     )
+
+
+def test_options_have_an_effect_or_say_that_they_have_none_yet() -> None:
+    """Read by the wiring or beside it; that `hearth check` looks at an option gives it no effect."""
+    files = [path for path in (ROOT / "homeserver" / "app").glob("*.py") if path.name != "check.py"]
+    files.append(ROOT / "homeserver" / "app" / "config" / "load.py")
+    code = "\n".join(path.read_text() for path in files)
+    for option in options_of(Config):
+        assert bool(re.search(rf"\bconfig\.{option.name}\b", code)) is not option.about.planned, option.name
