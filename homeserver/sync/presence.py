@@ -27,7 +27,7 @@ OFFLINE_AFTER_MS = 30_000
 """Without a sync this long, a device is gone."""
 IDLE_AFTER_MS = 5 * 60_000
 CURRENTLY_ACTIVE_MS = 60_000
-GATHER_SECONDS = 0.25
+GATHER_SECONDS = 0.5
 """How long news waits for more news."""
 SAVE_SECONDS = 15.0
 MAX_STATUS_BYTES = 2048
