@@ -6,6 +6,8 @@ fails, the room is dropped from memory and everything built on the failure fails
 `Database.write_after`); the next request loads the room afresh.
 """
 
+import secrets
+import string
 from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
 
@@ -99,6 +101,7 @@ class Registry:
         self._most_rooms = most_rooms
         self._rooms: OrderedDict[str, Room] = OrderedDict()
         self._loading: dict[str, list[Deferred[None]]] = {}
+        self._last_creation = 0
 
     def cached(self, room_id: str) -> Room | None:
         return self._rooms.get(room_id)
@@ -160,7 +163,10 @@ class Registry:
     async def create(self, version: RoomVersion, build: Callable[[Draft], None]) -> str:
         """A new room from what `build` adds to an empty draft; its ID."""
         nid = self.db.ids.room()
-        draft = self._draft(BEFORE_CREATION, nid, None, version, {})
+        room_id = None if version.room_id_is_create_id else self._new_room_id()
+        draft = self._draft(BEFORE_CREATION, nid, room_id, version, {})
+        # Where the room ID is a hash, two rooms made alike in one millisecond would be the same room.
+        draft.now_ms = self._last_creation = max(draft.now_ms, self._last_creation + 1)
         build(draft)
         if draft.room_id is None:
             raise ValueError("a room starts with its create event")
@@ -211,7 +217,11 @@ class Registry:
         needed = [entry.event_id for key in keys if (entry := entries.get(key)) is not None]
         if not room.version.hashed_event_ids:
             needed.extend(room.tip.extremities)
-        return needed
+        return list(dict.fromkeys(needed))
+
+    def _new_room_id(self) -> str:
+        opaque = "".join(secrets.choice(string.ascii_letters) for _ in range(18))
+        return f"!{opaque}:{self.identity.server_name}"
 
     def _draft(
         self, head: Head, nid: int, room_id: str | None, version: RoomVersion, held: dict[str, Event]

@@ -110,4 +110,4 @@ def test_publishing_needs_power(house: House) -> None:
         house.directory.set_published(ALICE, "!nowhere:here", True),
     ):
         with pytest.raises(NotFound):
-            house.run(attempt)  # type: ignore[arg-type]
+            house.run(attempt)

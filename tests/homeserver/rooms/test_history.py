@@ -3,9 +3,9 @@
 import pytest
 
 from homeserver.errors import Forbidden, InvalidParam, NotFound
-from homeserver.rooms import sight
 from homeserver.sync.filters import parse_room_event_filter
 from homeserver.sync.tokens import StreamToken
+from storage import state_at
 from tests.homeserver.rooms.house import ALICE, BOB, CAROL, House, bodies
 
 
@@ -72,7 +72,7 @@ def test_a_shared_room_looks_at_no_state(house: House, monkeypatch: pytest.Monke
     def refuse(*args: object) -> None:
         raise AssertionError("state was looked at")
 
-    monkeypatch.setattr(sight.state_at, "at", refuse)
+    monkeypatch.setattr(state_at, "at", refuse)
     assert house.read(room_id, BOB) == ["hello"]
 
 
