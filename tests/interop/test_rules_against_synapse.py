@@ -12,7 +12,7 @@ Synapse runs in an environment of its own: HEARTH_SYNAPSE_PYTHON names its inter
 import json
 import os
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ from homeserver.protocol.events import Event, StateKey
 from homeserver.protocol.redaction import redact
 from homeserver.protocol.state_resolution import resolve
 from tests.homeserver.protocol.room import ALICE, BOB, CAROL, DAVE, Room, id_state
+from tests.homeserver.protocol.test_state_resolution import CASES
 
 pytestmark = pytest.mark.interop
 
@@ -36,6 +37,7 @@ VERSIONS = ["1", "2", "6", "9", "10", "11", "12"]
 USERS = [ALICE, BOB, CAROL, DAVE]
 
 State = dict[StateKey, Event]
+Case = Callable[[str], tuple[Room, State, State]]
 
 
 class Oracle:
@@ -273,6 +275,19 @@ def test_synapse_agrees(
     history = written(version, steps, additional_creators)
     for mixture in doctored:
         history.resolved([history.doctored(tip, foreign) for tip, foreign in mixture])
+    compare(oracle, history)
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("case", CASES)
+def test_synapse_agrees_on_known_cases(oracle: Oracle, version: str, case: Case) -> None:
+    room, *states = case(version)
+    history = History(room)
+    history.resolved(states)
+    compare(oracle, history)
+
+
+def compare(oracle: Oracle, history: History) -> None:
     question, events = history.question()
     answer = oracle.ask(question)
     assert answer["ids"] == [event.event_id for event in events]
