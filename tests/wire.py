@@ -1,7 +1,7 @@
 """A Matrix client that costs almost nothing: one keep-alive connection, one request in flight.
 
 The benchmarks and the fault tests share two cores with the server they drive, so the client is a bare
-asyncio protocol on httptools (some 40 µs a request) and knows only the handful of calls they need.
+asyncio protocol on httptools (some 65 µs a request) and knows only the handful of calls they need.
 https://spec.matrix.org/v1.19/client-server-api/
 """
 

@@ -25,6 +25,8 @@ BAD_JSON: Outcome = (400, "M_BAD_JSON")
 INVALID_PARAM: Outcome = (400, "M_INVALID_PARAM")
 MISSING_PARAM: Outcome = (400, "M_MISSING_PARAM")
 TOO_LARGE: Outcome = (413, "M_TOO_LARGE")
+# The first answer of user-interactive authentication: flows, and no error code.
+INTERACTIVE: Outcome = (401, "")
 
 # Tried in turn: the first that fits a type is its sample, those that do not fit are wrong for it.
 VALUES: list[Any] = [

@@ -64,7 +64,7 @@ REFUSALS: list[Refusal] = [
     ("POST", "/register", DUMMY | {"username": "Not Valid!"}, {(400, "M_INVALID_USERNAME")}),
     ("POST", "/register", DUMMY | {"username": "a" * 300}, {(400, "M_INVALID_USERNAME")}),
     ("POST", "/register?kind=superuser", DUMMY | {"username": "x"}, INVALID | UNKNOWN),
-    ("GET", "/register/available?username=%40%00", None, {(400, "M_INVALID_USERNAME")}),
+    ("GET", "/register/available?username=%40%20", None, {(400, "M_INVALID_USERNAME")}),
     ("GET", "/register/available?username={my_name}", None, {(400, "M_USER_IN_USE")}),
     ("POST", "/refresh", {"refresh_token": "nonsense"}, {(401, "M_UNKNOWN_TOKEN")}),
     ("GET", "/devices/NOSUCHDEVICE", None, NOT_FOUND),
@@ -165,7 +165,7 @@ REFUSALS: list[Refusal] = [
     # Aliases and the directory
     ("PUT", "/directory/room/no-alias", {"room_id": "{room}"}, INVALID),
     ("PUT", "/directory/room/%23x:elsewhere.example", {"room_id": "{room}"}, INVALID | FORBIDDEN),
-    ("PUT", "/directory/room/%23mine:localhost", {"room_id": "not a room"}, INVALID | BAD),
+    ("PUT", "/directory/room/%23mine:localhost", {"room_id": "not a room"}, WRONG | NOT_FOUND),
     ("PUT", "/directory/room/%23mine2:localhost", {"room_id": "!nowhere:localhost"}, HIDDEN | INVALID),
     ("PUT", "/directory/room/%23mine3:localhost", {"room_id": "{her_room}"}, FORBIDDEN),
     ("PUT", "/directory/room/{alias}", {"room_id": "{room}"}, {(409, "M_UNKNOWN")}),
