@@ -7,7 +7,7 @@ the redacted event and is its ID from room version 3. The bytes under the refere
 bytes that are signed, which is why `signed_bytes` stands here and is made once for both.
 """
 
-from base64 import urlsafe_b64encode
+from base64 import b64decode, urlsafe_b64encode
 from binascii import b2a_base64
 from hashlib import sha256
 from typing import Any
@@ -36,7 +36,11 @@ def has_valid_content_hash(pdu: dict[str, Any], version: RoomVersion) -> bool:
     claimed = hashes.get("sha256") if isinstance(hashes, dict) else None
     if not isinstance(claimed, str):
         return False
-    return claimed.rstrip("=") == base64(content_hash(pdu, version))
+    try:
+        digest = decode_base64(claimed)
+    except ValueError:
+        return False
+    return digest == content_hash(pdu, version)
 
 
 def signed_bytes(pdu: dict[str, Any], version: RoomVersion) -> bytes:
@@ -66,3 +70,9 @@ def base64(data: bytes) -> str:
 def base64_url(data: bytes) -> str:
     """URL-safe, unpadded."""
     return urlsafe_b64encode(data).rstrip(b"=").decode()
+
+
+def decode_base64(text: str) -> bytes:
+    """Unpadded or padded, standard or URL-safe; ValueError if it is none of these."""
+    text = text.rstrip("=").replace("-", "+").replace("_", "/")
+    return b64decode(text + "=" * (-len(text) % 4), validate=True)

@@ -10,7 +10,6 @@ An event's signature covers its redacted form. Keys are files in signedjson's fo
 from __future__ import annotations
 
 import secrets
-from base64 import b64decode
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +17,7 @@ from nacl.bindings import crypto_sign, crypto_sign_open, crypto_sign_seed_keypai
 from nacl.exceptions import BadSignatureError
 
 from homeserver.protocol import canonical_json, ids
-from homeserver.protocol.hashing import base64, has_valid_content_hash, signed_bytes
+from homeserver.protocol.hashing import base64, decode_base64, has_valid_content_hash, signed_bytes
 from homeserver.protocol.redaction import redact_event
 
 if TYPE_CHECKING:
@@ -30,12 +29,6 @@ _KEY_BYTES = 32
 
 class SignatureError(Exception):
     """A signature is missing or wrong; the message says whose."""
-
-
-def decode_base64(text: str) -> bytes:
-    """Unpadded or padded, standard or URL-safe; ValueError if it is none of these."""
-    text = text.rstrip("=").replace("-", "+").replace("_", "/")
-    return b64decode(text + "=" * (-len(text) % 4), validate=True)
 
 
 class VerifyKey:
@@ -222,6 +215,9 @@ def check_hash_and_signatures(event: Event, keys: Mapping[str, Mapping[str, Veri
 
 
 def _with_signature(obj: dict[str, Any], server: str, key_id: str, signature: str) -> dict[str, Any]:
-    signatures = dict(obj.get("signatures") or {})
-    signatures[server] = {**signatures.get(server, {}), key_id: signature}
+    # A remote's object, which we countersign, may hold anything here.
+    given = obj.get("signatures")
+    signatures = dict(given) if isinstance(given, dict) else {}
+    ours = signatures.get(server)
+    signatures[server] = {**(ours if isinstance(ours, dict) else {}), key_id: signature}
     return {**obj, "signatures": signatures}

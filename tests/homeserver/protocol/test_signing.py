@@ -13,7 +13,7 @@ from homeserver.protocol.signing import SignatureError, SigningKey, VerifyKey
 from tests.homeserver.protocol.room import ALICE, ALL_VERSIONS, BOB, Room, key_of, keys_of, versions
 from tests.homeserver.protocol.test_canonical_json import STRICT
 
-SPEC_KEY = SigningKey("1", signing.decode_base64("YJDBA9Xnr2sVqXD9Vj7XVUnmFZcZrlw8Md7kMW+3XA1"))
+SPEC_KEY = SigningKey("1", hashing.decode_base64("YJDBA9Xnr2sVqXD9Vj7XVUnmFZcZrlw8Md7kMW+3XA1"))
 
 
 @pytest.mark.parametrize(
@@ -134,6 +134,23 @@ def test_signatures_add_up() -> None:
     twice = signing.sign_json(once, "b.org", key_of("b.org"))
     for server in ("a.org", "b.org"):
         signing.verify_json({**twice, "unsigned": {}}, server, key_of(server).verify_key)
+
+
+@pytest.mark.parametrize("odd", [None, [1], "x", {"a.org": None}, {"a.org": [1]}])
+def test_signing_over_odd_signatures(odd: Any) -> None:
+    signed = signing.sign_json({"signatures": odd}, "a.org", key_of("a.org"))
+    signing.verify_json(signed, "a.org", key_of("a.org").verify_key)
+
+
+@pytest.mark.parametrize("hashes", [None, {}, {"sha256": 5}, {"sha256": "é"}, {"sha256": "AAAA"}])
+def test_wrong_content_hashes(hashes: Any) -> None:
+    assert not hashing.has_valid_content_hash({**MINIMAL, "hashes": hashes}, V1)
+
+
+def test_content_hashes_are_compared_decoded() -> None:
+    digest = hashing.base64(hashing.content_hash(MINIMAL, V1))
+    for form in (digest, digest + "=", digest.replace("+", "-").replace("/", "_")):
+        assert hashing.has_valid_content_hash({**MINIMAL, "hashes": {"sha256": form}}, V1)
 
 
 def test_public_keys_of_other_kinds_are_refused() -> None:
