@@ -4,7 +4,7 @@ from typing import Any
 
 import msgspec
 
-from homeserver.client.inviting import refuse_third_party
+from homeserver.client.inviting import no_identity_server
 from homeserver.http.endpoint import USER, Request, post
 from homeserver.http.requester import Requester
 from homeserver.rooms.create import CreateOptions, StateToSet
@@ -17,13 +17,20 @@ class InitialState(msgspec.Struct, kw_only=True):
     state_key: str = ""
 
 
+class ThirdPartyInvite(msgspec.Struct, kw_only=True):
+    id_server: str
+    id_access_token: str
+    medium: str
+    address: str
+
+
 class CreateRoom(Request, kw_only=True):
     visibility: str | None = None
     room_alias_name: str | None = None
     name: str | None = None
     topic: str | None = None
     invite: list[str] | None = None
-    invite_3pid: list[dict[str, Any]] | None = None
+    invite_3pid: list[ThirdPartyInvite] | None = None
     room_version: str | None = None
     creation_content: dict[str, Any] | None = None
     initial_state: list[InitialState] | None = None
@@ -34,8 +41,8 @@ class CreateRoom(Request, kw_only=True):
 
 @post("/_matrix/client/v3/createRoom", auth=USER, rate="create_room", writes=True)
 async def create_room(server: Server, me: Requester, req: CreateRoom) -> dict[str, Any]:
-    for invite in req.invite_3pid or ():
-        refuse_third_party(invite)
+    if req.invite_3pid:
+        raise no_identity_server()
     if req.room_alias_name is not None:
         server.directory.local_alias(req.room_alias_name)
     options = CreateOptions(
