@@ -47,11 +47,12 @@ def numbers(tx: Transaction, room: int, keys: Iterable[StateKey]) -> dict[int, S
         by_type.setdefault(type, []).append(state_key)
     found: dict[int, StateKey] = {}
     for type, state_keys in by_type.items():
-        # Spelled out for members, since only then does the index of member events apply.
-        condition, params = ("type = 'm.room.member'", []) if type == MEMBER else ("type = ?", [type])
+        # In the words of the index of member events, and of the index of state: only so do they apply.
+        condition, params = "type = ? AND state_key IS NOT NULL", [type]
+        if type == MEMBER:
+            condition, params = "type = 'm.room.member'", []
         rows = tx.all(
-            f"SELECT nid, state_key FROM event WHERE room = ? AND {condition}"
-            f" AND state_key IS NOT NULL AND {tx.any('state_key')}",
+            f"SELECT nid, state_key FROM event WHERE room = ? AND {condition} AND {tx.any('state_key')}",
             [room, *params, tx.array(state_keys)],
         )
         found.update((nid, (type, state_key)) for nid, state_key in rows)
