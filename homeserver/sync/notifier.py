@@ -8,6 +8,7 @@ A `Feed` is a user who syncs: the rooms they are joined to, and the Deferreds of
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import islice
 
 from twisted.internet.defer import Deferred
 
@@ -19,6 +20,7 @@ from storage.database import Change, Database
 from storage.memberships import Membership
 
 IDLE_FEED_SECONDS = 600
+WOKEN_AT_ONCE = 50
 NOTHING: Mapping[str, int] = {}
 
 
@@ -59,6 +61,7 @@ class Notifier:
         self._by_room: dict[str, set[Feed]] = {}
         self._rooms: dict[str, dict[str, int]] = {}
         self._users: dict[str, dict[str, int]] = {}
+        self._to_wake: dict[Feed, None] = {}
         memberships.on_change(self._membership_changed)
         ephemeral.on_change(self._ephemeral_changed)
 
@@ -122,8 +125,7 @@ class Notifier:
                 for feed in self._by_room.get(room_id, ()):
                     feed.last = position
                     woken.add(feed)
-        for feed in woken:
-            feed.wake()
+        self._wake_soon(woken)
 
     def _ephemeral_changed(self, rooms: Sequence[str], users: Sequence[str]) -> None:
         woken: set[Feed] = {feed for user_id in users if (feed := self._feeds.get(user_id)) is not None}
@@ -131,7 +133,22 @@ class Notifier:
             woken.update(self._by_room.get(room_id, ()))
         for feed in woken:
             feed.last_ephemeral = self._ephemeral.position
+        self._wake_soon(woken)
+
+    def _wake_soon(self, feeds: Iterable[Feed]) -> None:
+        """Not at once: whoever caused the news gets their answer first, and a crowd is served in portions
+        between which other requests have their turn."""
+        idle = not self._to_wake
+        self._to_wake.update(dict.fromkeys(feed for feed in feeds if feed.waiters))
+        if idle and self._to_wake:
+            self._clock.call_later(0, self._wake_some)
+
+    def _wake_some(self) -> None:
+        for feed in list(islice(self._to_wake, WOKEN_AT_ONCE)):
+            del self._to_wake[feed]
             feed.wake()
+        if self._to_wake:
+            self._clock.call_later(0, self._wake_some)
 
     def _membership_changed(self, row: Membership) -> None:
         self._rooms.setdefault(row.room_id, {})["member"] = row.position
