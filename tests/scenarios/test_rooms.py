@@ -5,6 +5,8 @@ from urllib.parse import quote
 
 import httpx
 import pytest
+import signedjson.key
+import signedjson.sign
 
 from tests.harness import Client, HearthServer, Json, ok, refused, room_path
 
@@ -272,6 +274,26 @@ class TestMembership:
             assert joined["join_authorised_via_users_server"] == alice.user_id
             ok(act(alice, "invite", room_id, carol))
             carol.join(room_id)
+
+    def test_a_third_party_invite_is_redeemed_with_its_signature(self, server: HearthServer) -> None:
+        alice, bob, carol = (server.register(name) for name in ("alice", "bob", "carol"))
+        key = signedjson.key.generate_signing_key("0")
+        public = signedjson.key.encode_verify_key_base64(signedjson.key.get_verify_key(key))
+        room_id = alice.create_room()
+        invite = {"display_name": "b...", "key_validity_url": "https://id.example/", "public_key": public}
+        alice.send_state(room_id, "m.room.third_party_invite", invite, "token")
+
+        def signed(person: Client, token: str = "token", name: str = "0") -> Json:
+            body = {"mxid": person.user_id, "sender": alice.user_id, "token": token}
+            signer = key if name == "0" else signedjson.key.generate_signing_key(name)
+            return {"third_party_signed": signedjson.sign.sign_json(body, "id.example", signer)}
+
+        refused(act(carol, "join", room_id, **signed(bob)), 403, "M_FORBIDDEN")
+        refused(act(carol, "join", room_id, **signed(carol, token="other")), 403, "M_FORBIDDEN")
+        refused(act(carol, "join", room_id, **signed(carol, name="other")), 403, "M_FORBIDDEN")
+        refused(act(carol, "join", room_id, third_party_signed={"mxid": carol.user_id}), 400, "M_BAD_JSON")
+        ok(act(bob, "join", room_id, **signed(bob)))
+        assert membership(alice, room_id, bob) == "join"
 
     def test_joining_what_is_not_there(self, server: HearthServer) -> None:
         alice = server.register("alice")
