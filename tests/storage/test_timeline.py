@@ -60,7 +60,9 @@ def ids(stored: list[StoredEvent]) -> list[int]:
     return [each.nid for each in stored]
 
 
-def read_page(db: SynchronousDatabase, window: Window, backwards: bool, limit: int = 100) -> list[StoredEvent]:
+def read_page(
+    db: SynchronousDatabase, window: Window, backwards: bool, limit: int = 100
+) -> list[StoredEvent]:
     result: list[StoredEvent] = db.read(
         lambda tx: timeline.page(tx, window, backwards=backwards, limit=limit)
     )
