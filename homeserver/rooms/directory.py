@@ -15,6 +15,7 @@ from homeserver.protocol.ids import domain_of, is_valid_alias
 from homeserver.rooms.head import Proposal
 from homeserver.rooms.registry import Registry, Room
 from storage import directory as store
+from storage.transaction import Transaction
 
 CANONICAL_ALIAS = "m.room.canonical_alias"
 
@@ -39,10 +40,9 @@ class Directory:
     async def is_taken(self, alias: str) -> bool:
         return await self._db.read(store.find_alias, alias) is not None
 
-    async def add(self, alias: str, room_id: str, creator: str) -> None:
-        """For a room that was just created. Raises RoomInUse."""
-        now_ms = self._registry.clock.now_ms()
-        if not await self._db.write(store.add_alias, alias, room_id, creator, now_ms):
+    def add(self, tx: Transaction, alias: str, room_id: str, creator: str) -> None:
+        """For a room that is being created. Raises RoomInUse."""
+        if not store.add_alias(tx, alias, room_id, creator, self._registry.clock.now_ms()):
             raise RoomInUse("That alias is taken.")
 
     async def create(self, user_id: str, alias: str, room_id: str) -> None:
@@ -103,8 +103,9 @@ class Directory:
 
     # the published directory: the list itself is in `public_rooms`
 
-    async def publish(self, room_id: str) -> None:
-        await self._db.write(store.publish, room_id)
+    def publish(self, tx: Transaction, room_id: str) -> None:
+        """For a room that is being created."""
+        store.publish(tx, room_id)
 
     async def set_published(
         self, user_id: str, room_id: str, published: bool, *, is_admin: bool = False

@@ -18,15 +18,16 @@ class EventStore:
         self._db = db
         self._size = size
         self._recent: OrderedDict[str, StoredEvent] = OrderedDict()
+        self._redactions = 0
 
     def add(self, stored: StoredEvent) -> None:
         self._recent[stored.event_id] = stored
         if len(self._recent) > self._size:
             self._recent.popitem(last=False)
 
-    def drop(self, event_id: str) -> None:
-        """Forgets one whose row has changed."""
-        self._recent.pop(event_id, None)
+    def redacted(self) -> None:
+        """Some event's row has changed: what a read that is under way brings may be old."""
+        self._redactions += 1
 
     def share(self, loaded: Iterable[StoredEvent]) -> list[StoredEvent]:
         """The same events, each as the one object in memory."""
@@ -59,6 +60,11 @@ class EventStore:
             else:
                 found[event_id] = stored
         if missing:
-            for stored in self.share((await self._db.read(events.by_id, missing)).values()):
+            redactions = self._redactions
+            loaded = await self._db.read(events.by_id, missing)
+            while redactions != self._redactions:
+                redactions = self._redactions
+                loaded = await self._db.read(events.by_id, missing)
+            for stored in self.share(loaded.values()):
                 found[stored.event_id] = stored
         return found

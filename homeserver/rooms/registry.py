@@ -36,13 +36,14 @@ from homeserver.rooms.head import (
 from homeserver.rooms.memberships import Memberships
 from homeserver.rooms.state import RoomState, StateKey
 from storage import rooms as store
-from storage.database import Change, Database
+from storage.database import Change, Database, Transaction
 from storage.events import StoredEvent
 from storage.rooms import RoomRow
 from storage.snapshots import Layer
 from storage.writer import Abandoned, Job
 
 TIMELINE_KEPT = 64
+Also = Callable[[Transaction, str], None]
 
 
 class Room:
@@ -160,8 +161,11 @@ class Registry:
                 if any(proposal.txn_id is not None for proposal in proposals):
                     raise
 
-    async def create(self, version: RoomVersion, build: Callable[[Draft], None]) -> str:
-        """A new room from what `build` adds to an empty draft; its ID."""
+    async def create(self, version: RoomVersion, build: Callable[[Draft], None], also: Also) -> str:
+        """A new room from what `build` adds to an empty draft; its ID.
+
+        `also(tx, room_id)` runs in the transaction that writes the events; what it raises undoes all.
+        """
         nid = self.db.ids.room()
         room_id = None if version.room_id_is_create_id else self._new_room_id()
         draft = self._draft(BEFORE_CREATION, nid, room_id, version, {})
@@ -172,7 +176,7 @@ class Registry:
             raise ValueError("a room starts with its create event")
         room = Room(nid, draft.room_id, version, BEFORE_CREATION, 0)
         self._keep(room, ())
-        await self._submit(room, draft)
+        await self._submit(room, draft, also)
         return room.room_id
 
     def follow(self, changes: Sequence[Change]) -> None:
@@ -247,8 +251,8 @@ class Registry:
             self._outcomes,
         )
 
-    async def _submit(self, room: Room, draft: Draft) -> list[StoredEvent]:
-        room.last_job, done = self.db.write_after(room.last_job, store.append, draft.appends)
+    async def _submit(self, room: Room, draft: Draft, also: Also | None = None) -> list[StoredEvent]:
+        room.last_job, done = self.db.write_after(room.last_job, _write, draft.appends, also)
         room.tip = draft.head
         room.pending.update(draft.built)
         try:
@@ -265,6 +269,7 @@ class Registry:
         return list(draft.built.values())
 
     def _redact_in_memory(self, event_id: str, redaction: StoredEvent) -> None:
+        self.events.redacted()
         stored = self.events.cached(event_id)
         room = self._rooms.get(redaction.event.room_id)
         recent = [each for each in room.timeline if each.event_id == event_id] if room is not None else []
@@ -297,6 +302,12 @@ class Registry:
     def _drop(self, room: Room) -> None:
         self._rooms.pop(room.room_id, None)
         self.memberships.room_dropped(room.room_id)
+
+
+def _write(tx: Transaction, appends: Sequence[store.Append], also: Also | None) -> None:
+    store.append(tx, appends)
+    if also is not None:
+        also(tx, appends[-1].room_id)
 
 
 class RoomMovedOn(Forbidden):

@@ -22,6 +22,7 @@ from homeserver.rooms.memberships import Memberships
 from homeserver.rooms.registry import Registry, Room, RoomMovedOn
 from storage import events as event_rows
 from storage.database import Database
+from storage.transaction import Transaction as Tx
 
 Transaction = tuple[str, str, str, str, str]
 REMEMBERED_TRANSACTIONS = 50_000
@@ -75,12 +76,14 @@ class Rooms(MembershipVerbs):
                 raise Forbidden("Users of other servers cannot be invited: this server does not federate.")
         profiles = {each: await self._profile_of(each) for each in {user_id, *options.invite}}
         planned = plan(user_id, options, self._default_version, profiles, alias)
-        room_id = await self._registry.create(planned.version, planned.build)
-        if alias is not None:
-            await self._aliases.add(alias, room_id, user_id)
-        if options.visibility == "public":
-            await self._aliases.publish(room_id)
-        return room_id
+
+        def also(tx: Tx, room_id: str) -> None:
+            if alias is not None:
+                self._aliases.add(tx, alias, room_id, user_id)
+            if options.visibility == "public":
+                self._aliases.publish(tx, room_id)
+
+        return await self._registry.create(planned.version, planned.build, also)
 
     async def send(
         self,
