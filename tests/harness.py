@@ -7,8 +7,9 @@
         alice.send(room, "hello")
 
 Verbs such as `create_room` expect success and return what matters of the answer; `get`, `put`, `post` and
-`delete` return the `httpx.Response` whatever it is. Rate limits are lifted. After every test the server's
-log must hold no internal error.
+`delete` return the `httpx.Response` whatever it is. Every answer is held against the specification's
+schema for it (`tests/spec/responses.py`). Rate limits are lifted. After every test the server's log must
+hold no internal error.
 """
 
 import hashlib
@@ -24,6 +25,7 @@ import httpx
 
 from tests.postgres import PostgresServer
 from tests.processes import SHARED_SECRET, Hearth
+from tests.spec.responses import check
 
 CLIENT = "/_matrix/client/v3"
 ENGINES = ("sqlite", "postgres")
@@ -145,7 +147,7 @@ class Client:
     """A person at a device. Paths are relative to /_matrix/client/v3 unless they start with /_."""
 
     def __init__(self, url: str) -> None:
-        self.http = httpx.Client(base_url=url, timeout=40)
+        self.http = httpx.Client(base_url=url, timeout=40, event_hooks={"response": [check]})
         self.user_id = ""
         self.device_id = ""
         self.access_token = ""
