@@ -138,33 +138,35 @@ class Database:
             job.done(job)
 
     def _read_loop(self) -> None:
-        connection = self._engine.connect(writer=False)
+        connection: Any = None
         while (job := self._reads.get()) is not None:
             for _attempt in range(3):
                 job.error = None
                 try:
+                    if connection is None:
+                        connection = self._engine.connect(writer=False)
                     cursor = self._engine.begin(connection)
                     job.result = job.fn(Transaction(cursor, self._engine.dialect), *job.args)
                     connection.rollback()
                     break
                 except Exception as error:
                     job.error = error
-                    if self._engine.is_lost(error):
-                        connection = self._reopen(connection)
-                    else:
-                        connection.rollback()
-                        if not self._engine.is_conflict(error):
-                            break
+                    connection = self._usable(connection, error)
+                    if connection is not None and not self._engine.is_conflict(error):
+                        break
             self._reactor.callFromThread(job.done, job)
-        connection.close()
+        if connection is not None:
+            connection.close()
 
-    def _reopen(self, connection: Any) -> Any:
+    def _usable(self, connection: Any, error: Exception) -> Any:
+        """The connection after a failure, rolled back; None if there is to be a new one."""
+        if connection is None or self._engine.is_lost(error):
+            return None
         try:
-            return self._engine.connect(writer=False)
-        except Exception as error:
-            if not self._engine.is_lost(error):
-                raise
-            return connection  # still away: the next attempt fails the job, not the thread
+            connection.rollback()
+        except Exception:
+            return None
+        return connection
 
     def _load_identifiers(self) -> Identifiers:
         connection = self._engine.connect(writer=False)

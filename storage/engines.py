@@ -13,6 +13,9 @@ _BYTES = psycopg2.extensions.new_type(
     (17,), "BYTES", lambda value, cursor: None if value is None else bytes.fromhex(str(value)[2:])
 )
 
+_SHUTDOWNS = ("57P01", "57P02", "57P03", "57P05")
+_POSITION = "SELECT position FROM stream_position WHERE writer = 0"
+
 
 class Engine(Protocol):
     @property
@@ -25,6 +28,10 @@ class Engine(Protocol):
 
     def begin(self, connection: Any) -> Any:
         """Opens a transaction and returns its cursor."""
+        ...
+
+    def locked_position(self, connection: Any) -> int:
+        """The stream's position, once no other transaction is about to move it; opens a transaction."""
         ...
 
     def is_lost(self, error: BaseException) -> bool:
@@ -63,6 +70,11 @@ class SQLiteEngine:
         cursor.execute("BEGIN")
         return cursor
 
+    def locked_position(self, connection: sqlite3.Connection) -> int:
+        cursor = connection.cursor()
+        cursor.execute("BEGIN IMMEDIATE")
+        return _first(cursor.execute(_POSITION))
+
     def is_lost(self, error: BaseException) -> bool:
         return False
 
@@ -91,9 +103,16 @@ class PostgresEngine:
         # psycopg2 sends BEGIN with the first statement; readers are in autocommit, one round trip each
         return connection.cursor()
 
+    def locked_position(self, connection: Any) -> int:
+        cursor = connection.cursor()
+        cursor.execute(_POSITION + " FOR UPDATE")
+        return _first(cursor)
+
     def is_lost(self, error: BaseException) -> bool:
-        return isinstance(error, psycopg2.OperationalError | psycopg2.InterfaceError) and not isinstance(
-            error, psycopg2.extensions.TransactionRollbackError
+        # Many refusals are OperationalErrors, too (a full disk, a value too long for its index): those came
+        # over a connection that is well. A lost one has no code, or that of a shutdown.
+        return isinstance(error, psycopg2.OperationalError | psycopg2.InterfaceError) and (
+            error.pgcode is None or error.pgcode[:2] == "08" or error.pgcode in _SHUTDOWNS
         )
 
     def is_conflict(self, error: BaseException) -> bool:
@@ -109,3 +128,7 @@ def engine_from_config(name: str, args: Mapping[str, Any]) -> Engine:
         return SQLiteEngine(str(args["database"]))
     pool = {"cp_min", "cp_max", "cp_reconnect", "cp_noisy", "cp_openfun"}
     return PostgresEngine({key: value for key, value in args.items() if key not in pool})
+
+
+def _first(cursor: Any) -> int:
+    return int(cursor.fetchone()[0])

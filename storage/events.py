@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from homeserver.protocol.events import Event, load
+from homeserver.protocol.ids import fits, is_valid_event_id
 from homeserver.protocol.room_versions import ROOM_VERSIONS
 from storage.transaction import Transaction
 
@@ -102,7 +103,7 @@ def _add_relation(tx: Transaction, stored: StoredEvent, relation: dict[str, Any]
     parent, rel_type = relation.get("event_id"), relation.get("rel_type")
     if not isinstance(parent, str) or not isinstance(rel_type, str) or stored.event.is_state:
         return
-    if "\0" in parent or "\0" in rel_type:
+    if not is_valid_event_id(parent) or "\0" in rel_type or not fits(rel_type):
         return  # relates to nothing, and PostgreSQL would refuse it
     event = stored.event
     tx.buffer(

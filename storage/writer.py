@@ -15,15 +15,23 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from twisted.logger import Logger
+
 from storage.engines import Engine
 from storage.transaction import Change, Transaction
 
 MOST_JOBS_A_COMMIT = 500
 RECONNECT_SECONDS = (0.05, 0.2, 1.0, 2.0, 5.0)
+MOST_RETRIES = 5
+log = Logger()
 
 
 class Abandoned(Exception):
     """Not run, because the job it was built on failed."""
+
+
+class SecondWriter(Exception):
+    """The stream moved without this writer."""
 
 
 class Job:
@@ -56,6 +64,7 @@ class Writer(threading.Thread):
         self._engine = engine
         self._deliver = deliver
         self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
+        self._stopping = threading.Event()
         self._connection = engine.connect(writer=True)
         self.position = self._stored_position()
 
@@ -63,7 +72,8 @@ class Writer(threading.Thread):
         self._jobs.put(job)
 
     def stop(self) -> None:
-        """Finishes what waits, then ends."""
+        """Finishes what waits, then ends; does not wait for a database that is away."""
+        self._stopping.set()
         self._jobs.put(None)
         self.join()
 
@@ -113,7 +123,8 @@ class Writer(threading.Thread):
 
     def _commit(self, batch: list[Job]) -> list[Change]:
         """One transaction. Tried again while the connection or other transactions are to blame."""
-        for attempt in range(len(RECONNECT_SECONDS) + 1):
+        attempt = 0
+        while True:
             tx: Transaction | None = None
             try:
                 cursor = self._engine.begin(self._connection)
@@ -122,26 +133,33 @@ class Writer(threading.Thread):
                     job.result = job.fn(tx, *job.args)
                 tx.flush()
                 if tx.position != self.position:
-                    tx.execute("UPDATE stream_position SET position = ? WHERE writer = 0", [tx.position])
+                    self._store_position(tx)
                 self._connection.commit()
+                break
             except Exception as error:
-                retry = self._engine.is_lost(error) or self._engine.is_conflict(error)
-                if not retry or attempt == len(RECONNECT_SECONDS):
-                    self._roll_back()
-                    raise
-                if self._engine.is_lost(error):
-                    self._reconnect(attempt)
-                    moved = tx is not None and tx.position != self.position
-                    if moved and tx is not None and tx.position == self._stored_position():
+                lost = self._engine.is_lost(error)
+                if lost:
+                    stored = self._reconnect(error, attempt)
+                    if stored != self.position and tx is not None and stored == tx.position:
                         break  # the COMMIT had taken place
                 else:
                     self._roll_back()
+                if attempt == MOST_RETRIES or not (lost or self._engine.is_conflict(error)):
+                    raise
+                if not lost:
                     time.sleep(0.01 * attempt)
-            else:
-                break
-        assert tx is not None and tx.position is not None
+                attempt += 1
+        assert tx.position is not None
         self.position = tx.position
         return tx.changes
+
+    def _store_position(self, tx: Transaction) -> None:
+        moved = tx.execute(
+            "UPDATE stream_position SET position = ? WHERE writer = 0 AND position = ?",
+            [tx.position, self.position],
+        )
+        if moved != 1:
+            raise SecondWriter("Somebody else writes to this database: two Hearths must not share one.")
 
     def _roll_back(self) -> None:
         try:
@@ -149,22 +167,29 @@ class Writer(threading.Thread):
         except Exception as error:
             if not self._engine.is_lost(error):
                 raise
-            self._reconnect(0)
+            self._reconnect(error, 0)
 
-    def _reconnect(self, attempt: int) -> None:
+    def _reconnect(self, error: Exception, attempt: int) -> int:
+        """Opens a new connection, however long it takes, and returns the stored position.
+
+        Gives up, with the error, only when the writer is to stop.
+        """
+        log.warn("the database is away: {error}", error=str(error).strip())
         while True:
-            time.sleep(RECONNECT_SECONDS[min(attempt, len(RECONNECT_SECONDS) - 1)])
+            self._stopping.wait(RECONNECT_SECONDS[min(attempt, len(RECONNECT_SECONDS) - 1)])
+            attempt += 1
             try:
                 self._connection = self._engine.connect(writer=True)
-                return
-            except Exception as error:
-                if not self._engine.is_lost(error):
+                position = self._stored_position()
+            except Exception as failure:
+                if self._stopping.is_set() or not self._engine.is_lost(failure):
                     raise
-                attempt += 1
+            else:
+                log.info("the database is back")
+                return position
 
     def _stored_position(self) -> int:
-        cursor = self._engine.begin(self._connection)
-        cursor.execute("SELECT position FROM stream_position WHERE writer = 0")
-        position = int(cursor.fetchone()[0])
+        """Waits for a commit that a lost connection, or a killed process before us, may have under way."""
+        position = self._engine.locked_position(self._connection)
         self._connection.rollback()
         return position
