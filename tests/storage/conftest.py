@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 
-from storage import migrations
 from storage.database import Database
 from storage.engines import Engine, PostgresEngine, SQLiteEngine
 from storage.transaction import Change
@@ -75,8 +74,7 @@ def engine(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Engine]:
 
 
 @pytest.fixture
-def db(engine: Engine) -> Iterator[SynchronousDatabase]:
-    migrations.upgrade(engine)
-    database = SynchronousDatabase(engine)
+def db(migrated_engine: Engine) -> Iterator[SynchronousDatabase]:
+    database = SynchronousDatabase(migrated_engine)
     yield database
     database.close()
