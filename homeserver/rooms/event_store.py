@@ -6,9 +6,12 @@ A stored event is shared by everyone who reads it, so its JSON is parsed once an
 from collections import OrderedDict
 from collections.abc import Collection, Iterable
 
+from homeserver.protocol.redaction import redact_event
 from storage import events
 from storage.database import Database
 from storage.events import StoredEvent
+
+REDACTIONS_REMEMBERED = 1_000
 
 
 class EventStore:
@@ -18,16 +21,21 @@ class EventStore:
         self._db = db
         self._size = size
         self._recent: OrderedDict[str, StoredEvent] = OrderedDict()
-        self._redactions = 0
+        self._redacted: OrderedDict[str, str] = OrderedDict()
 
     def add(self, stored: StoredEvent) -> None:
         self._recent[stored.event_id] = stored
         if len(self._recent) > self._size:
             self._recent.popitem(last=False)
 
-    def redacted(self) -> None:
-        """Some event's row has changed: what a read that is under way brings may be old."""
-        self._redactions += 1
+    def redact(self, event_id: str, redaction_id: str) -> None:
+        """The redaction was committed. A read that is under way may yet bring the event as it was."""
+        self._redacted[event_id] = redaction_id
+        if len(self._redacted) > REDACTIONS_REMEMBERED:
+            self._redacted.popitem(last=False)
+        stored = self._recent.get(event_id)
+        if stored is not None:
+            apply_redaction(stored, redaction_id)
 
     def share(self, loaded: Iterable[StoredEvent]) -> list[StoredEvent]:
         """The same events, each as the one object in memory."""
@@ -35,6 +43,9 @@ class EventStore:
         for stored in loaded:
             known = self._recent.get(stored.event_id)
             if known is None or known.position != stored.position:
+                redaction_id = self._redacted.get(stored.event_id)
+                if redaction_id is not None:
+                    apply_redaction(stored, redaction_id)
                 self.add(stored)
                 known = stored
             result.append(known)
@@ -60,11 +71,16 @@ class EventStore:
             else:
                 found[event_id] = stored
         if missing:
-            redactions = self._redactions
             loaded = await self._db.read(events.by_id, missing)
-            while redactions != self._redactions:
-                redactions = self._redactions
-                loaded = await self._db.read(events.by_id, missing)
             for stored in self.share(loaded.values()):
                 found[stored.event_id] = stored
         return found
+
+
+def apply_redaction(stored: StoredEvent, redaction_id: str) -> None:
+    """Makes an event in memory what its row has become."""
+    if stored.redacted_by is None:
+        stored.event = redact_event(stored.event)
+        stored.redacted_by = redaction_id
+        stored.notify = 0
+        stored.client_prefix = None

@@ -8,7 +8,7 @@ https://spec.matrix.org/v1.19/server-server-api/#authorization-rules
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from homeserver.errors import BadJson, Forbidden, TooLarge
@@ -91,12 +91,16 @@ class Proposal:
 
 @dataclass(frozen=True, slots=True)
 class Committed:
-    """What followers of the stream "event" get: the event, the room's head after it, its membership row."""
+    """What followers of the stream "event" get: the event, the room's head after it, its membership row.
+
+    `redacts`: the event whose redaction takes effect with this one.
+    """
 
     stored: StoredEvent
     head: Head
     membership: Membership | None
     push: Sequence[Any] = ()
+    redacts: str | None = None
 
 
 def needed_keys(version: RoomVersion, proposal: Proposal) -> list[StateKey]:
@@ -163,6 +167,8 @@ class Draft:
         self.built[event.event_id] = stored
         membership = self._membership(event, replaced) if event.type == MEMBER and key is not None else None
         self.head = self._advanced(event, after, replaced)
+        if redacted is not None:
+            self.head = self._without(redacted)
         stored.notify, stored.thread, push = self.outcomes(event, self.head)
         self.appends.append(self._append(stored, new_snapshot, membership, redacted, push))
         return stored
@@ -187,7 +193,9 @@ class Draft:
             membership=membership,
             redacts=(redacted.event_id, redact_event(redacted).json) if redacted is not None else None,
             push=push,
-            announced=Committed(stored, head, membership, push),
+            announced=Committed(
+                stored, head, membership, push, redacted.event_id if redacted is not None else None
+            ),
         )
 
     def event(self, event_id: str) -> Event | None:
@@ -263,6 +271,19 @@ class Draft:
             joined += (event.membership == "join") - (was == "join")
             invited += (event.membership == "invite") - (was == "invite")
         return Head(after, (event.event_id,), event.depth, create, power, joined, invited)
+
+    def _without(self, redacted: Event) -> Head:
+        """The head when the room's create event or power levels say no more than their redacted form."""
+        head = self.head
+        power_id, create = head.event_id(*POWER_LEVELS), head.create
+        if create is None or redacted.event_id not in (power_id, create.event_id):
+            return head
+        power = self.state_event(POWER_LEVELS)
+        if redacted.event_id == power_id:
+            power = redact_event(redacted)
+        else:
+            create = redact_event(redacted)
+        return replace(head, create=create, power=PowerLevels.of(self.version, create, power))
 
     def _membership(self, event: Event, replaced: StateEntry | None) -> Membership:
         invite_state = None

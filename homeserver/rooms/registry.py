@@ -11,15 +11,15 @@ import string
 from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.python.failure import Failure
 
 from homeserver.clock import Clock
 from homeserver.errors import Forbidden, NotFound
 from homeserver.protocol.events import Event
 from homeserver.protocol.power_levels import PowerLevels
-from homeserver.protocol.redaction import redact_event
 from homeserver.protocol.room_versions import ROOM_VERSIONS, RoomVersion
-from homeserver.rooms.event_store import EventStore
+from homeserver.rooms.event_store import EventStore, apply_redaction
 from homeserver.rooms.head import (
     BEFORE_CREATION,
     CREATE,
@@ -72,6 +72,10 @@ class Room:
         self.timeline.append(stored)
         if len(self.timeline) > TIMELINE_KEPT:
             self.timeline_from = self.timeline.popleft().position or self.timeline_from
+        if committed.redacts is not None:
+            for each in self.timeline:
+                if each.event_id == committed.redacts:
+                    apply_redaction(each, stored.event_id)
 
     def since(self, position: int, upto: int) -> list[StoredEvent] | None:
         """The events with position < p <= upto, or None where memory does not go back so far."""
@@ -111,6 +115,7 @@ class Registry:
         """The room, loaded if need be. NotFound if this server does not know it."""
         room = self._rooms.get(room_id)
         if room is not None:
+            self._rooms.move_to_end(room_id)
             return room
         while room_id in self._loading:
             waiter: Deferred[None] = Deferred()
@@ -179,12 +184,19 @@ class Registry:
         await self._submit(room, draft, also)
         return room.room_id
 
+    async def settled(self, room: Room) -> None:
+        """Returns when all that is under way in the room has been committed or has failed."""
+        if room.pending:
+            await self.db.write(_nothing)  # the writer takes one after another
+
     def follow(self, changes: Sequence[Change]) -> None:
         for change in changes:
             committed = change.data
             if isinstance(committed, Committed):
                 stored = committed.stored
                 self.events.add(stored)
+                if committed.redacts is not None:
+                    self.events.redact(committed.redacts, stored.event_id)
                 room = self._rooms.get(stored.event.room_id)
                 if room is not None:
                     room.committed(committed)
@@ -255,30 +267,19 @@ class Registry:
         room.last_job, done = self.db.write_after(room.last_job, _write, draft.appends, also)
         room.tip = draft.head
         room.pending.update(draft.built)
-        try:
-            await done
-        except BaseException as error:
-            if self._rooms.get(room.room_id) is room:
-                self._drop(room)
-            if isinstance(error, Abandoned):
-                raise RoomMovedOn from error
-            raise
-        for append in draft.appends:
-            if append.redacts is not None:
-                self._redact_in_memory(append.redacts[0], append.stored)
+        done.addErrback(self._not_written, room)
+        await done
         return list(draft.built.values())
 
-    def _redact_in_memory(self, event_id: str, redaction: StoredEvent) -> None:
-        self.events.redacted()
-        stored = self.events.cached(event_id)
-        room = self._rooms.get(redaction.event.room_id)
-        recent = [each for each in room.timeline if each.event_id == event_id] if room is not None else []
-        for each in [*recent, *([stored] if stored is not None else [])]:
-            if each.redacted_by is None:
-                each.event = redact_event(each.event)
-                each.redacted_by = redaction.event_id
-                each.notify = 0
-                each.client_prefix = None
+    def _not_written(self, failure: Failure, room: Room) -> Failure:
+        # If only whoever asked has gone away, the events are committed all the same. Should they fail,
+        # the next ones find out.
+        error = failure.value
+        if not isinstance(error, CancelledError) and self._rooms.get(room.room_id) is room:
+            self._drop(room)
+        if isinstance(error, Abandoned):
+            raise RoomMovedOn from error
+        return failure
 
     async def _assemble(self, row: RoomRow, layers: list[Layer]) -> Room:
         state = RoomState.from_layers(layers)
@@ -308,6 +309,10 @@ def _write(tx: Transaction, appends: Sequence[store.Append], also: Also | None) 
     store.append(tx, appends)
     if also is not None:
         also(tx, appends[-1].room_id)
+
+
+def _nothing(tx: Transaction) -> None:
+    """Writes nothing."""
 
 
 class RoomMovedOn(Forbidden):
