@@ -6,10 +6,10 @@ https://spec.matrix.org/v1.19/client-server-api/#sending-events-to-a-room
 """
 
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, FirstError, gatherResults
 
 from homeserver.errors import BadJson, Forbidden, NotFound, RoomInUse
 from homeserver.protocol.events import Event
@@ -58,6 +58,24 @@ class Rooms(MembershipVerbs):
     async def get(self, room_id: str) -> Room:
         """NotFound if this server does not know the room."""
         return await self._registry.get(room_id)
+
+    async def get_all(self, room_ids: Sequence[str]) -> dict[str, Room]:
+        """Several rooms by their IDs; those that are not in memory are loaded side by side."""
+        rooms = {}
+        loading = []
+        for room_id in room_ids:
+            room = self._registry.cached(room_id)
+            if room is not None:
+                rooms[room_id] = room
+            else:
+                loading.append(room_id)
+        if loading:
+            loads = [Deferred.fromCoroutine(self._registry.get(room_id)) for room_id in loading]
+            try:
+                rooms.update(zip(loading, await gatherResults(loads, consumeErrors=True), strict=True))
+            except FirstError as error:
+                error.subFailure.raiseException()
+        return rooms
 
     async def require_joined(self, room_id: str, user_id: str) -> Room:
         """The room; Forbidden unless the user is joined to it."""

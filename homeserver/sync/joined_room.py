@@ -3,7 +3,7 @@
 https://spec.matrix.org/v1.19/client-server-api/#get_matrixclientv3sync_response-200_joined-room
 """
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,7 +23,7 @@ from homeserver.sync.room_parts import (
     previous_batch,
     recent_timeline,
     state_at_start,
-    stored_timeline,
+    stored_timelines,
     summary,
 )
 from homeserver.sync.typing import Typing
@@ -32,6 +32,7 @@ from storage.events import StoredEvent
 from storage.receipts import PRIVATE, Receipt
 
 MEMBER = "m.room.member"
+ROOMS_AT_ONCE = 50
 
 
 @dataclass(slots=True)
@@ -59,14 +60,55 @@ class JoinedRooms:
         """The client knows nothing any more."""
         self._lazy.forget(request.user_id, request.device_id)
 
-    async def part(
-        self, request: SyncRequest, window: Window, visit: Visit, ignored: frozenset[str]
+    async def parts(
+        self, request: SyncRequest, window: Window, visits: Sequence[Visit], ignored: frozenset[str]
+    ) -> dict[str, dict[str, Any]]:
+        """The parts of the rooms that have something to tell, by room ID.
+
+        What is not in memory is read for all rooms together.
+        """
+        rooms = await self._rooms.get_all([visit.room_id for visit in visits])
+        timelines = await self._timelines(request, window, visits, rooms, ignored)
+        states = {}
+        for visit in visits:
+            room, timeline = rooms[visit.room_id], timelines[visit.room_id]
+            if visit.is_new or request.full_state:
+                states[visit.room_id] = await self._whole_state(request, room, timeline)
+        wanted = [event_id for event_ids in states.values() for event_id in event_ids]
+        found = await self._rooms.events.many(wanted) if wanted else {}
+        parts = {}
+        for visit in visits:
+            room, timeline = rooms[visit.room_id], timelines[visit.room_id]
+            if visit.room_id in states:
+                state = [found[event_id] for event_id in states[visit.room_id] if event_id in found]
+                if request.lazy_members:
+                    self._note_sent(request, visit.room_id, [*state, *timeline.events])
+            else:
+                state = await self._changed_state(request, room, timeline)
+            part = await self._part(request, window, visit, room, timeline, state, ignored)
+            if part is not None:
+                parts[visit.room_id] = part
+        return parts
+
+    async def _part(
+        self,
+        request: SyncRequest,
+        window: Window,
+        visit: Visit,
+        room: Room,
+        timeline: Timeline,
+        state: list[StoredEvent],
+        ignored: frozenset[str],
     ) -> dict[str, Any] | None:
         """None where there is nothing to tell after all."""
-        room = self._rooms.cached(visit.room_id) or await self._rooms.get(visit.room_id)
-        timeline = await self._timeline(request, window, room, visit.is_new, ignored)
         whole = visit.is_new or request.full_state
-        state = await self._state(request, window, room, timeline, whole, visit.is_new)
+        state_filter = request.filter.room.state
+        if not state_filter.is_trivial:
+            state = [
+                stored
+                for stored in state
+                if state_filter.matches(stored.event.type, stored.event.sender, has_url(stored), room.room_id)
+            ]
         ephemeral = self._ephemeral(request, window, visit, ignored)
         if not (timeline.events or timeline.limited or state or ephemeral or visit.account_data or whole):
             return None
@@ -90,64 +132,52 @@ class JoinedRooms:
             part["summary"] = summary(room, request.user_id)
         return part
 
-    async def _timeline(
-        self, request: SyncRequest, window: Window, room: Room, is_new: bool, ignored: frozenset[str]
-    ) -> Timeline:
-        upto = window.upto.position
-        if not is_new:
-            recent = recent_timeline(room, request, window.after, upto, ignored)
-            if recent is not None:
-                return recent
-        reading = Reading(
-            room.nid,
-            room.room_id,
-            0 if is_new else window.after,
-            upto,
-            Reader(request.user_id, True, ignored),
-            sees_all=not is_new,
-        )
-        return await self._db.read(stored_timeline, reading, request)
-
-    async def _state(
+    async def _timelines(
         self,
         request: SyncRequest,
         window: Window,
-        room: Room,
-        timeline: Timeline,
-        whole: bool,
-        is_new: bool,
-    ) -> list[StoredEvent]:
-        """The state to tell, before the timeline or after it as the client asked; filtered and loaded."""
-        if whole:
-            if request.use_state_after:
-                entries = dict(room.head.state.entries)
-            else:
-                entries = await state_at_start(self._db, room, timeline)
-            if request.lazy_members:
-                wanted = self._needed_members(request, room, timeline, include_own=True)
-                entries = {
-                    key: entry for key, entry in entries.items() if key[0] != MEMBER or key[1] in wanted
-                }
-            wanted_ids = [entry.event_id for entry in entries.values()]
-            found = await self._rooms.events.many(wanted_ids)
-            state = [found[event_id] for event_id in wanted_ids if event_id in found]
-            if request.lazy_members:
-                self._note_sent(request, room.room_id, [*state, *timeline.events])
+        visits: Sequence[Visit],
+        rooms: Mapping[str, Room],
+        ignored: frozenset[str],
+    ) -> dict[str, Timeline]:
+        upto = window.upto.position
+        timelines = {}
+        readings = []
+        for visit in visits:
+            room = rooms[visit.room_id]
+            if not visit.is_new:
+                recent = recent_timeline(room, request, window.after, upto, ignored)
+                if recent is not None:
+                    timelines[visit.room_id] = recent
+                    continue
+            since = 0 if visit.is_new else window.after
+            reader = Reader(request.user_id, True, ignored)
+            readings.append(Reading(room.nid, room.room_id, since, upto, reader, sees_all=not visit.is_new))
+        for start in range(0, len(readings), ROOMS_AT_ONCE):
+            some = readings[start : start + ROOMS_AT_ONCE]
+            timelines.update(await self._db.read(stored_timelines, some, request))
+        return timelines
+
+    async def _whole_state(self, request: SyncRequest, room: Room, timeline: Timeline) -> list[str]:
+        """The IDs of the whole state, before the timeline or after it as the client asked."""
+        if request.use_state_after:
+            entries = dict(room.head.state.entries)
         else:
-            changed = dict(timeline.hidden_state)
-            if request.use_state_after:
-                changed.update(_state_of(timeline.events))
-            state = list(changed.values())
-            if request.lazy_members:
-                state = await self._with_lazy_members(request, room, timeline, state)
-        state_filter = request.filter.room.state
-        if state_filter.is_trivial:
-            return state
-        return [
-            stored
-            for stored in state
-            if state_filter.matches(stored.event.type, stored.event.sender, has_url(stored), room.room_id)
-        ]
+            entries = await state_at_start(self._db, room, timeline)
+        if request.lazy_members:
+            wanted = self._needed_members(request, room, timeline, include_own=True)
+            entries = {key: entry for key, entry in entries.items() if key[0] != MEMBER or key[1] in wanted}
+        return [entry.event_id for entry in entries.values()]
+
+    async def _changed_state(self, request: SyncRequest, room: Room, timeline: Timeline) -> list[StoredEvent]:
+        """What changed since, and is not told by the timeline, unless the client wants that told again."""
+        changed = dict(timeline.hidden_state)
+        if request.use_state_after:
+            changed.update(_state_of(timeline.events))
+        state = list(changed.values())
+        if request.lazy_members:
+            state = await self._with_lazy_members(request, room, timeline, state)
+        return state
 
     async def _with_lazy_members(
         self, request: SyncRequest, room: Room, timeline: Timeline, state: Sequence[StoredEvent]

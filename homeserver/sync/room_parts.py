@@ -30,12 +30,17 @@ MOST_SCANNED = 2_000
 
 @dataclass(slots=True)
 class Timeline:
-    """`events` are shown; `hidden_state` lies among or before them, after `since`, and is not."""
+    """`events` are shown; `hidden_state` lies among or before them, after `since`, and is not.
+
+    `tail` are all the room's events from the first shown one on, up to the position `upto`.
+    """
 
     events: list[StoredEvent]
     limited: bool
     hidden_state: dict[StateKey, StoredEvent]
     memberships: dict[int, str]
+    tail: Sequence[StoredEvent]
+    upto: int
 
     def membership_of(self, stored: StoredEvent) -> str:
         """The reader's membership at an event; "join" unless history said otherwise."""
@@ -67,11 +72,11 @@ def recent_timeline(
     events = room.since(since, upto)
     if events is None:
         return None
-    return _cut(events, request, ignored, room.room_id)
+    return _cut(events, request, ignored, room.room_id, upto)
 
 
 def _cut(
-    events: Sequence[StoredEvent], request: SyncRequest, ignored: frozenset[str], room_id: str
+    events: Sequence[StoredEvent], request: SyncRequest, ignored: frozenset[str], room_id: str, upto: int
 ) -> Timeline:
     """All the events since a moment, cut to the request's limit."""
     visible = shown(events, request.filter.room.timeline, ignored, room_id)
@@ -84,7 +89,14 @@ def _cut(
     }
     for stored in kept:
         hidden.pop(stored.event.key, None)
-    return Timeline(list(kept), limited, _without_none(hidden), {})
+    return Timeline(list(kept), limited, _without_none(hidden), {}, _from_first(events, kept), upto)
+
+
+def _from_first(events: Sequence[StoredEvent], kept: Sequence[StoredEvent]) -> Sequence[StoredEvent]:
+    """The events from the first of those kept on."""
+    if not kept:
+        return []
+    return [stored for stored in events if (stored.position or 0) >= (kept[0].position or 0)]
 
 
 def _without_none(state: dict[StateKey | None, StoredEvent]) -> dict[StateKey, StoredEvent]:
@@ -101,6 +113,13 @@ class Reading:
     upto: int
     reader: Reader
     sees_all: bool
+
+
+def stored_timelines(
+    tx: Transaction, readings: Sequence[Reading], request: SyncRequest
+) -> dict[str, Timeline]:
+    """The timelines of several rooms, by room ID."""
+    return {reading.room_id: stored_timeline(tx, reading, request) for reading in readings}
 
 
 def stored_timeline(tx: Transaction, reading: Reading, request: SyncRequest) -> Timeline:
@@ -123,7 +142,8 @@ def stored_timeline(tx: Transaction, reading: Reading, request: SyncRequest) -> 
     kept = events[len(events) - limit :] if len(events) > limit else events
     hidden = _hidden_state(tx, reading, kept, scanned, complete)
     memberships = {stored.nid: sight.membership_of(stored) for stored in kept} if sight is not None else {}
-    return Timeline(list(kept), limited, hidden, memberships)
+    tail = _from_first(scanned, kept)
+    return Timeline(list(kept), limited, hidden, memberships, tail, reading.upto)
 
 
 def _hidden_state(
@@ -161,10 +181,10 @@ async def state_at_start(db: Database, room: Room, timeline: Timeline) -> dict[S
     first = timeline.events[0]
     if first.state_before is None:
         return {}
-    later = room.since((first.position or 0) - 1, room.position)
-    if later is None or not _linear(later, room):
+    since_then = room.since(timeline.upto, room.position)
+    later = [*timeline.tail, *since_then] if since_then is not None else []
+    if not later or not _linear(later, room):
         return await db.read(state_before, first.state_before)
-    unknown = False
     for stored in reversed(later):
         key = stored.event.key
         if key is None:
@@ -172,7 +192,6 @@ async def state_at_start(db: Database, room: Room, timeline: Timeline) -> dict[S
         if stored.replaces is None:
             entries.pop(key, None)
         else:
-            unknown = unknown or key not in entries
             entries[key] = StateEntry(0, stored.replaces, None)
     return entries
 

@@ -110,9 +110,7 @@ class RoomsPart:
             self._joined.starts_afresh(request)
         for visit in visits:
             visit.unread = counts[visit.room_id]
-            part = await self._joined.part(request, window, visit, ignored)
-            if part is not None:
-                answer.join[visit.room_id] = part
+        answer.join = await self._joined.parts(request, window, visits, ignored)
         for row in rows:
             if row.membership == "invite" and row.position > window.after and row.sender not in ignored:
                 answer.invite[row.room_id] = {"invite_state": {"events": _stripped(row)}}
