@@ -67,9 +67,13 @@ def joined_users(tx: Transaction, room_id: str) -> list[str]:
 
 
 def forget(tx: Transaction, user_id: str, room_id: str) -> int:
-    """Marks a room forgotten and announces it; the position."""
+    """Marks a room that was left forgotten and announces it; the position."""
     position = tx.announce("forget", users=[user_id], data=(user_id, room_id))
-    tx.execute("UPDATE membership SET forgotten = 1 WHERE user_id = ? AND room_id = ?", [user_id, room_id])
+    tx.execute(
+        "UPDATE membership SET forgotten = 1"
+        " WHERE user_id = ? AND room_id = ? AND membership IN ('leave', 'ban')",
+        [user_id, room_id],
+    )
     return position
 
 

@@ -17,6 +17,7 @@ from storage import memberships as store
 
 Profile = dict[str, Any]
 ProfileOf = Callable[[str], Awaitable[Profile]]
+VOUCHER = "join_authorised_via_users_server"
 
 
 class MembershipVerbs:
@@ -36,19 +37,19 @@ class MembershipVerbs:
         guest: bool = False,
     ) -> str:
         """The room's ID. A user who is joined stays so, without a new event."""
-        room = await self._registry.get(room_id)
+        room = await self._settled(room_id, user_id)
         if room.tip.membership(user_id) == "join":
             return room_id
         if guest and await self._state_content(room, "m.room.guest_access", "guest_access") != "can_join":
             raise GuestAccessForbidden("Guests may not join this room.")
-        extra = {key: value for key, value in (content or {}).items() if key != "membership"}
+        extra = {key: value for key, value in (content or {}).items() if key not in ("membership", VOUCHER)}
         extra.update(await self._vouched(room, user_id))
         await self._set(room_id, user_id, user_id, "join", reason, extra)
         return room_id
 
     async def leave(self, room_id: str, user_id: str, reason: str | None = None) -> None:
         """Leaves, or declines an invite, or withdraws a knock."""
-        room = await self._registry.get(room_id)
+        room = await self._settled(room_id, user_id)
         membership = room.tip.membership(user_id)
         if membership == "leave":
             return
@@ -77,24 +78,31 @@ class MembershipVerbs:
 
     async def kick(self, room_id: str, sender: str, target: str, reason: str | None = None) -> None:
         self._require_user_id(target)
-        room = await self._room_of_member(room_id, sender)
-        if room.tip.membership(target) not in ("join", "invite", "knock"):
-            raise Forbidden("They are not in the room.")
-        await self._set(room_id, sender, target, "leave", reason)
+        await self._room_of_member(room_id, sender)
+
+        def guard(tip: Head) -> None:  # or a kick would lift a ban that came first
+            if tip.membership(target) not in ("join", "invite", "knock"):
+                raise Forbidden("They are not in the room.")
+
+        await self._set(room_id, sender, target, "leave", reason, guard=guard)
 
     async def ban(self, room_id: str, sender: str, target: str, reason: str | None = None) -> None:
         self._require_user_id(target)
-        room = await self._room_of_member(room_id, sender)
+        await self._room_of_member(room_id, sender)
+        room = await self._settled(room_id, target)
         if room.tip.membership(target) == "ban":
             return
         await self._set(room_id, sender, target, "ban", reason)
 
     async def unban(self, room_id: str, sender: str, target: str, reason: str | None = None) -> None:
         self._require_user_id(target)
-        room = await self._room_of_member(room_id, sender)
-        if room.tip.membership(target) != "ban":
-            raise Forbidden("They are not banned.")
-        await self._set(room_id, sender, target, "leave", reason)
+        await self._room_of_member(room_id, sender)
+
+        def guard(tip: Head) -> None:  # or it would be a kick
+            if tip.membership(target) != "ban":
+                raise Forbidden("They are not banned.")
+
+        await self._set(room_id, sender, target, "leave", reason, guard=guard)
 
     async def forget(self, user_id: str, room_id: str) -> None:
         """Takes a room that was left out of the user's sight."""
@@ -136,6 +144,7 @@ class MembershipVerbs:
         membership: str,
         reason: str | None,
         content: Mapping[str, Any] | None = None,
+        guard: Callable[[Head], None] | None = None,
     ) -> None:
         body: dict[str, Any] = {}
         if membership in ("join", "invite", "knock") and self._registry.memberships.is_local(target):
@@ -144,7 +153,15 @@ class MembershipVerbs:
         body["membership"] = membership
         if reason is not None:
             body["reason"] = reason
-        await self._registry.append(room_id, [Proposal(MEMBER, sender, body, target)])
+        await self._registry.append(room_id, [Proposal(MEMBER, sender, body, target)], guard=guard)
+
+    async def _settled(self, room_id: str, user_id: str) -> Room:
+        """The room once the user's membership in it is committed: before that it is no answer."""
+        room = await self._registry.get(room_id)
+        while room.tip.event_id(MEMBER, user_id) in room.pending:
+            await self._registry.settled(room)
+            room = await self._registry.get(room_id)
+        return room
 
     async def _room_of_member(self, room_id: str, user_id: str) -> Room:
         try:
@@ -171,14 +188,16 @@ class MembershipVerbs:
                 continue
             row = memberships.get(str(allow.get("room_id")))
             if row is not None and row.membership == "join":
-                voucher = self._voucher(room.tip, room.room_id)
-                return {"join_authorised_via_users_server": voucher} if voucher is not None else {}
+                voucher = self._voucher(await self._registry.get(room.room_id))
+                return {VOUCHER: voucher} if voucher is not None else {}
         raise Forbidden("You are in none of the rooms that this room admits people from.")
 
-    def _voucher(self, head: Head, room_id: str) -> str | None:
-        """A joined local member who may invite, the mightiest."""
-        members = self._registry.memberships.local_members(room_id)
-        best = max(members, key=head.levels.user, default=None)
+    def _voucher(self, room: Room) -> str | None:
+        """A joined local member who may invite, the mightiest. The room must be in memory."""
+        head = room.tip
+        members = self._registry.memberships.local_members(room.room_id)
+        staying = (user_id for user_id in members if head.membership(user_id) == "join")
+        best = max(staying, key=head.levels.user, default=None)
         return best if best is not None and head.levels.user(best) >= head.levels.invite else None
 
     async def _state_content(self, room: Room, type: str, field: str) -> Any:

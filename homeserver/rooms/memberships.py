@@ -7,6 +7,7 @@ changes is mended with what arrived meanwhile.
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 
 from homeserver.protocol.ids import domain_of
 from homeserver.rooms.head import Committed
@@ -25,7 +26,7 @@ class Memberships:
         self._server_name = server_name
         self._most_users = users
         self._users: OrderedDict[str, dict[str, Membership]] = OrderedDict()
-        self._loads: dict[str, list[list[Membership]]] = {}
+        self._loads: dict[str, list[list[_Change]]] = {}
         self._rooms: dict[str, set[str]] = {}
         self._listeners: list[Listener] = []
 
@@ -39,7 +40,7 @@ class Memberships:
         if rows is not None:
             self._users.move_to_end(user_id)
             return rows
-        meanwhile: list[Membership] = []
+        meanwhile: list[_Change] = []
         self._loads.setdefault(user_id, []).append(meanwhile)
         try:
             rows = await self._db.read(memberships.of_user, user_id)
@@ -48,10 +49,8 @@ class Memberships:
             loads.remove(meanwhile)
             if not loads:
                 del self._loads[user_id]
-        for row in meanwhile:
-            known = rows.get(row.room_id)
-            if known is None or known.position <= row.position:
-                rows[row.room_id] = row
+        for change in meanwhile:
+            change(rows)
         self._users[user_id] = rows
         if len(self._users) > self._most_users:
             self._users.popitem(last=False)
@@ -87,11 +86,7 @@ class Memberships:
                 self._forget(*change.data)
 
     def _apply(self, row: Membership) -> None:
-        rows = self._users.get(row.user_id)
-        if rows is not None:
-            rows[row.room_id] = row
-        for meanwhile in self._loads.get(row.user_id, ()):
-            meanwhile.append(row)
+        self._change(row.user_id, partial(_put, row))
         members = self._rooms.get(row.room_id)
         if members is not None and self.is_local(row.user_id):
             if row.membership == "join":
@@ -102,10 +97,27 @@ class Memberships:
             listener(row)
 
     def _forget(self, user_id: str, room_id: str) -> None:
+        self._change(user_id, partial(_mark_forgotten, room_id))
+
+    def _change(self, user_id: str, change: "_Change") -> None:
         rows = self._users.get(user_id)
-        row = rows.get(room_id) if rows is not None else None
-        if rows is not None and row is not None:
-            rows[room_id] = replace(row, forgotten=True)
+        if rows is not None:
+            change(rows)
         for meanwhile in self._loads.get(user_id, ()):
-            if row is not None:
-                meanwhile.append(replace(row, forgotten=True))
+            meanwhile.append(change)
+
+
+_Change = Callable[[dict[str, Membership]], None]
+"""What happens to a user's rows; harmless where they show it already."""
+
+
+def _put(row: Membership, rows: dict[str, Membership]) -> None:
+    known = rows.get(row.room_id)
+    if known is None or known.position < row.position:
+        rows[row.room_id] = row
+
+
+def _mark_forgotten(room_id: str, rows: dict[str, Membership]) -> None:
+    row = rows.get(room_id)
+    if row is not None and row.membership in ("leave", "ban"):
+        rows[room_id] = replace(row, forgotten=True)

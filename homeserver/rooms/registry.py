@@ -11,7 +11,7 @@ import string
 from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
 
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
 from homeserver.clock import Clock
@@ -267,19 +267,25 @@ class Registry:
         room.last_job, done = self.db.write_after(room.last_job, _write, draft.appends, also)
         room.tip = draft.head
         room.pending.update(draft.built)
-        done.addErrback(self._not_written, room)
-        await done
+        # Whoever asked may go away; the room must hear of a failure all the same.
+        written: Deferred[None] = Deferred()
+        done.addCallbacks(
+            self._written, self._not_written, callbackArgs=(written,), errbackArgs=(written, room)
+        )
+        await written
         return list(draft.built.values())
 
-    def _not_written(self, failure: Failure, room: Room) -> Failure:
-        # If only whoever asked has gone away, the events are committed all the same. Should they fail,
-        # the next ones find out.
-        error = failure.value
-        if not isinstance(error, CancelledError) and self._rooms.get(room.room_id) is room:
+    @staticmethod
+    def _written(result: None, written: "Deferred[None]") -> None:
+        if not written.called:
+            written.callback(None)
+
+    def _not_written(self, failure: Failure, written: "Deferred[None]", room: Room) -> None:
+        if self._rooms.get(room.room_id) is room:
             self._drop(room)
-        if isinstance(error, Abandoned):
-            raise RoomMovedOn from error
-        return failure
+        if not written.called:
+            moved_on = isinstance(failure.value, Abandoned)
+            written.errback(RoomMovedOn() if moved_on else failure)
 
     async def _assemble(self, row: RoomRow, layers: list[Layer]) -> Room:
         state = RoomState.from_layers(layers)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from storage import events, migrations, writer
+from storage import migrations, writer
 from storage.engines import Engine, PostgresEngine
 from storage.transaction import Transaction
 from tests.storage.conftest import SynchronousDatabase
@@ -224,21 +224,3 @@ def test_a_refusal_is_no_lost_connection(db: SynchronousDatabase) -> None:
         if is_lost(error):
             lost.append(error)
     assert not lost
-
-
-def test_relations_to_nonsense_are_not_kept(db: SynchronousDatabase) -> None:
-    stored: Any = _StoredMessage({"rel_type": "m.thread", "event_id": "$" + "x" * 70_000})
-    db.write(lambda tx: events._add_relation(tx, stored, stored.event.content["m.relates_to"]))
-    stored = _StoredMessage({"rel_type": "y" * 70_000, "event_id": "$x"})
-    db.write(lambda tx: events._add_relation(tx, stored, stored.event.content["m.relates_to"]))
-    assert db.read(lambda tx: tx.value("SELECT count(*) FROM relation")) == 0
-
-
-class _StoredMessage:
-    nid, room, position = 1, 1, 1
-
-    def __init__(self, relation: dict[str, str]) -> None:
-        self.event = self
-        self.is_state = False
-        self.type, self.sender = "m.room.message", "@a:b"
-        self.content = {"m.relates_to": relation}

@@ -1,4 +1,4 @@
-"""Rooms in memory: what goes wrong with a commit, with a client or with memory leaves them as the database is."""
+"""Rooms in memory: whatever goes wrong with a commit, a client or memory, they are as the database is."""
 
 import threading
 from collections.abc import Iterator
@@ -9,8 +9,11 @@ import pytest
 from twisted.internet.defer import Deferred
 
 from homeserver.errors import Forbidden, NotFound
+from homeserver.protocol.events import load
+from homeserver.rooms.create import CreateOptions
 from homeserver.rooms.head import POWER_LEVELS, Head, Proposal
 from homeserver.rooms.registry import TIMELINE_KEPT
+from storage import events
 from storage.transaction import Transaction
 from tests.homeserver.rooms.house import ALICE, BOB, CAROL, House
 from tests.storage.conftest import SynchronousDatabase
@@ -65,14 +68,15 @@ def test_events_of_one_commit_stand_on_each_other(house: House) -> None:
             Deferred.fromCoroutine(house.rooms.send(room_id, ALICE, "m.room.message", {"body": str(n)}))
             for n in range(5)
         ]
-        renamed = Deferred.fromCoroutine(house.rooms.set_state(room_id, ALICE, "m.room.name", "", {"name": "x"}))
+        name = {"name": "x"}
+        renamed = Deferred.fromCoroutine(house.rooms.set_state(room_id, ALICE, "m.room.name", "", name))
         room = house.run(house.registry.get(room_id))
         assert len(room.pending) == 6
         assert room.head.event_id("m.room.name") is None
     ids = [house.db._wait(each) for each in [*sent, renamed]]
-    events = house.run(house.events.many(ids))
+    found = house.run(house.events.many(ids))
     for before, after in zip(ids, ids[1:], strict=False):
-        assert events[after].event.prev_events == (before,)
+        assert found[after].event.prev_events == (before,)
     assert_as_stored(house, room_id)
 
 
@@ -98,7 +102,9 @@ def test_what_was_built_on_a_failure_is_built_anew(house: House) -> None:
     [first] = house.run(house.registry.append(room_id, [proposal]))
     with writer_held(house.db):
         again = Deferred.fromCoroutine(
-            house.rooms.send(room_id, ALICE, "m.room.message", {"body": "once"}, device_id="DEVICE", txn_id="txn")
+            house.rooms.send(
+                room_id, ALICE, "m.room.message", {"body": "once"}, device_id="DEVICE", txn_id="txn"
+            )
         )
         others = [
             Deferred.fromCoroutine(house.rooms.send(room_id, BOB, "m.room.message", {"body": body}))
@@ -117,13 +123,10 @@ def test_what_was_built_on_a_failure_is_built_anew(house: House) -> None:
     assert_as_stored(house, room_id)
     assert_as_stored(house, house.db._wait(elsewhere))
     assert house.run(house.registry.get(room_id)).membership(BOB) == "leave"
-    sent = [body for body in house.read(room_id, ALICE)]
-    assert sent.count("once") == 1
+    assert house.read(room_id, ALICE).count("once") == 1
 
 
-def _public() -> Any:
-    from homeserver.rooms.create import CreateOptions
-
+def _public() -> CreateOptions:
     return CreateOptions(preset="public_chat")
 
 
@@ -255,9 +258,6 @@ def test_a_read_from_before_a_redaction_does_not_bring_the_event_back(house: Hou
 
 
 def _as_if_read_before(tx: Transaction, event_id: str, json: bytes) -> Any:
-    from homeserver.protocol.events import load
-    from storage import events
-
     stored = events.by_id(tx, [event_id])[event_id]
     stored.event = load(json, event_id, stored.event.version)
     stored.redacted_by = None
