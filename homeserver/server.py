@@ -91,3 +91,13 @@ class Server:
     presence: Presence
     push_rules: PushRules
     unread: Unread
+    # other servers: a `federation.federation.Federation`, which nothing down here may know
+    federation: Any
+
+    @property
+    def keyring(self) -> Any:
+        return self.federation.keyring
+
+    @property
+    def federation_client(self) -> Any:
+        return self.federation.client

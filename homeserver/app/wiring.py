@@ -22,6 +22,7 @@ from homeserver.accounts.token_cache import TokenCache
 from homeserver.accounts.tokens import Tokens
 from homeserver.accounts.uia import Uia
 from homeserver.app.config import Config
+from homeserver.app.federation_wiring import build_federation
 from homeserver.clock import ReactorClock
 from homeserver.devices.cross_signing import CrossSigning
 from homeserver.devices.device_lists import DeviceLists
@@ -39,6 +40,7 @@ from homeserver.push.unread import Unread
 from homeserver.rooms.directory import Directory
 from homeserver.rooms.event_store import EventStore
 from homeserver.rooms.head import Identity
+from homeserver.rooms.guests import Guests
 from homeserver.rooms.history import History
 from homeserver.rooms.memberships import Memberships
 from homeserver.rooms.public_rooms import PublicRooms
@@ -109,6 +111,7 @@ def build(config: Config, engine: Engine, signing_key: SigningKey, reactor: Any,
     directory = Directory(registry, name)
     public_rooms = PublicRooms(db)
     rooms = Rooms(db, registry, shown_profile, directory, config.default_room_version)
+    Guests(db, rooms)
     serializer = Serializer(events, clock)
 
     async def leave_everything(user_id: str, erased: bool) -> None:
@@ -187,6 +190,7 @@ def build(config: Config, engine: Engine, signing_key: SigningKey, reactor: Any,
         presence=presence,
         push_rules=push_rules,
         unread=unread,
+        federation=build_federation(config, db, clock, signing_key, reactor),
     )
 
 

@@ -122,6 +122,13 @@ def _with_secret(config: Config) -> Config:
 def _contradictions(config: Config, document: Document) -> Iterator[Problem]:
     """What no schema of single keys can see."""
     path: yaml_lines.Path
+    for name, networks in (
+        ("ip_range_blacklist", config.ip_range_blacklist),
+        ("ip_range_whitelist", config.ip_range_whitelist),
+    ):
+        for address in filter(_is_no_network, networks):
+            remedy = "Give addresses such as 192.0.2.7 or networks such as 192.0.2.0/24."
+            yield Problem(name, document.line((name,)), f"{_shown(address)} will not do", remedy)
     for index, tier in enumerate(config.rate_limit_tiers):
         for address in filter(_is_no_network, tier.addresses):
             path = ("rate_limit_tiers", index, "addresses")

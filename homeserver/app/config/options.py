@@ -29,6 +29,44 @@ from homeserver.app.config.sections import (
 SERVER_NAME = r"^([A-Za-z0-9.-]{1,230}|\[[0-9A-Fa-f:.]{2,45}\])(:[0-9]{1,5})?$"
 ROOM_VERSIONS = [str(number) for number in range(1, 13)]
 
+# Private, local, documentation, benchmark and multicast networks.
+DENIED_ADDRESSES = (
+    "0.0.0.0/8",
+    "10.0.0.0/8",
+    "100.64.0.0/10",
+    "127.0.0.0/8",
+    "169.254.0.0/16",
+    "172.16.0.0/12",
+    "192.0.0.0/24",
+    "192.0.2.0/24",
+    "192.88.99.0/24",
+    "192.168.0.0/16",
+    "198.18.0.0/15",
+    "198.51.100.0/24",
+    "203.0.113.0/24",
+    "224.0.0.0/4",
+    "240.0.0.0/4",
+    "::1/128",
+    "2001:db8::/32",
+    "fc00::/7",
+    "fe80::/10",
+    "fec0::/10",
+    "ff00::/8",
+)
+
+OLD_SIGNING_KEYS = {
+    "propertyNames": {"pattern": "^ed25519:[A-Za-z0-9_]+$", "expected": "key IDs such as ed25519:a_old"},
+    "additionalProperties": {
+        "type": "object",
+        "properties": {
+            "key": {"type": "string", "pattern": "^[A-Za-z0-9+/]{43}=?$", "expected": "a key in base64"},
+            "expired_ts": {"type": "integer", "minimum": 0, "expected": "milliseconds since 1970"},
+        },
+        "required": ["key", "expired_ts"],
+        "expected": "a mapping with key and expired_ts",
+    },
+}
+
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
@@ -50,7 +88,6 @@ class Config:
         False,
         "Answer /.well-known/matrix/server, so that other servers find this one on port 443. Only of use "
         "where https://<server_name>/ itself leads here.",
-        planned=True,
     )
     extra_well_known_client_content: Mapping[str, Any] = option(
         {}, "More keys for /.well-known/matrix/client.", example={"org.example.support": "mailto:help"}
@@ -89,7 +126,22 @@ class Config:
     trusted_key_servers: tuple[TrustedKeyServer, ...] = option(
         (TrustedKeyServer(server_name="matrix.org"),),
         "Servers that are asked for the keys of servers that do not answer any more.",
-        planned=True,
+    )
+
+    old_signing_keys: Mapping[str, Any] = option(
+        {},
+        "Keys this server signed events with before, so that those can still be checked: ID, the public key "
+        "in base64, and when it was last used (milliseconds since 1970).",
+        limits=OLD_SIGNING_KEYS,
+        example={
+            "ed25519:a_old": {
+                "key": "Noi6WqcDj0QmPxCNQqgezwTlBKrfqehY1u2FyWP9uYw",
+                "expired_ts": 1576767829750,
+            }
+        },
+    )
+    key_refresh_interval: Milliseconds = option(
+        86_400_000, "How long other servers may keep our keys before they ask again; at most 7d."
     )
 
     enable_registration: bool = option(
@@ -181,18 +233,23 @@ class Config:
         "If given, the only servers this one speaks with.",
         heading="Federation",
         example=["example.com"],
-        planned=True,
     )
     federation_custom_ca_list: tuple[Path, ...] = option(
         (),
-        "PEM files of certificate authorities to trust beside those of the system.",
+        "PEM files of certificate authorities to trust instead of those of the system.",
         example=["/etc/hearth/tls/our-ca.pem"],
-        planned=True,
     )
     federation_verify_certificates: bool = option(
         True,
         "Whether the certificates of other servers are checked. Only a test may say false.",
-        planned=True,
+    )
+    ip_range_blacklist: tuple[str, ...] = option(
+        DENIED_ADDRESSES,
+        "Addresses this server never connects to because somebody else names them: networks that mean "
+        "something else here than to the rest of the world.",
+    )
+    ip_range_whitelist: tuple[str, ...] = option(
+        (), "Exceptions from ip_range_blacklist.", example=["192.168.1.0/24"]
     )
 
     media_store_path: Path = option(

@@ -1,0 +1,33 @@
+"""What federation endpoints and services reach: the part of the object graph below `Server.federation`.
+
+`homeserver.server` may not know these classes, so it holds the part untyped; `of(server)` gives it its type.
+"""
+
+from dataclasses import dataclass
+
+from federation.client import FederationClient
+from federation.destinations import Destinations
+from federation.http_client import HttpClient
+from federation.key_documents import OwnKeys
+from federation.keyring import Keyring
+from federation.notary import NotaryService
+from federation.whitelist import Whitelist
+from homeserver.server import Server
+
+
+@dataclass(frozen=True, slots=True)
+class Federation:
+    server_name: str
+    own_keys: OwnKeys
+    http: HttpClient
+    client: FederationClient
+    keyring: Keyring
+    notary: NotaryService
+    destinations: Destinations
+    whitelist: Whitelist
+    serve_server_wellknown: bool = False
+
+
+def of(server: Server) -> Federation:
+    federation: Federation = server.federation
+    return federation

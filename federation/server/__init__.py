@@ -1,0 +1,11 @@
+"""The server-server API: importing this package declares all its endpoints.
+
+https://spec.matrix.org/v1.19/server-server-api/
+
+One import line for each file, one file for each part of the specification's description.
+"""
+
+from federation.server import keys_query as keys_query
+from federation.server import keys_server as keys_server
+from federation.server import version as version
+from federation.server import wellknown as wellknown
