@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from homeserver.protocol.events import Event, load
-from homeserver.protocol.ids import fits, is_valid_event_id
+from homeserver.protocol.relations import REPLACE, is_possible_edit, relation_of
 from homeserver.protocol.room_versions import ROOM_VERSIONS
 from storage.transaction import Transaction
 
@@ -37,6 +37,18 @@ COLUMNS = (
     "txn_id",
     "json",
 )
+RELATION_COLUMNS = (
+    "child",
+    "room",
+    "parent",
+    "rel_type",
+    "type",
+    "sender",
+    "position",
+    "depth",
+    "ts",
+    "snapshot",
+)
 _SELECT = (
     "SELECT e.nid, e.event_id, e.room, e.position, e.state_before, e.state_after, e.status, e.notify,"
     " e.thread, e.replaces, e.redacted_by, e.device_id, e.txn_id, e.json, r.version"
@@ -62,6 +74,7 @@ class StoredEvent:
     device_id: str | None = None
     txn_id: str | None = None
     client_prefix: bytes | None = None  # the client format up to `unsigned`, made when first served
+    childless: bool = False  # known to have nothing related to it; False: ask the database
 
     @property
     def event_id(self) -> str:
@@ -94,22 +107,32 @@ def add(tx: Transaction, stored: StoredEvent) -> None:
         event.json,
     )
     tx.buffer("event", COLUMNS, row)
-    relation = event.content.get("m.relates_to")
-    if isinstance(relation, dict) and stored.position is not None:
-        _add_relation(tx, stored, relation)
+    if stored.position is not None and stored.status == ACCEPTED and "m.relates_to" in event.content:
+        add_relation(tx, stored)
 
 
-def _add_relation(tx: Transaction, stored: StoredEvent, relation: dict[str, Any]) -> None:
-    parent, rel_type = relation.get("event_id"), relation.get("rel_type")
-    if not isinstance(parent, str) or not isinstance(rel_type, str) or stored.event.is_state:
-        return
-    if not is_valid_event_id(parent) or "\0" in rel_type or not fits(rel_type):
-        return  # relates to nothing, and PostgreSQL would refuse it
+def add_relation(tx: Transaction, stored: StoredEvent) -> None:
+    """Adds what an accepted event of a timeline relates to, if anything."""
     event = stored.event
+    relation = relation_of(event.content)
+    if relation is None or event.is_state:
+        return
+    if relation.rel_type == REPLACE and not is_possible_edit(event.type, event.content):
+        return
     tx.buffer(
         "relation",
-        ("child", "room", "parent", "rel_type", "type", "sender", "position"),
-        (stored.nid, stored.room, parent, rel_type, event.type, event.sender, stored.position),
+        RELATION_COLUMNS,
+        (
+            stored.nid,
+            stored.room,
+            *relation,
+            event.type,
+            event.sender,
+            stored.position,
+            event.depth,
+            event.origin_server_ts,
+            stored.state_before or 0,
+        ),
     )
 
 
@@ -160,11 +183,12 @@ def timeline_between(tx: Transaction, room: int, since: int, upto: int, limit: i
 
 
 def mark_redacted(tx: Transaction, event_id: str, redaction_id: str, json: bytes) -> None:
-    """Replaces the event by its redacted form."""
+    """Replaces the event by its redacted form, which relates to nothing any more."""
     tx.execute(
         "UPDATE event SET redacted_by = ?, json = ?, notify = 0 WHERE event_id = ?",
         [redaction_id, json, event_id],
     )
+    tx.execute("DELETE FROM relation WHERE child IN (SELECT nid FROM event WHERE event_id = ?)", [event_id])
 
 
 def _from_row(row: tuple[Any, ...]) -> StoredEvent:

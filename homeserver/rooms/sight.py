@@ -8,15 +8,18 @@ no state is looked at. Elsewhere two keys of the state are searched for, never t
 """
 
 from bisect import bisect_right
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable
 from typing import NamedTuple
 
 from homeserver.protocol import visibility
 from homeserver.protocol.visibility import SHARED, VISIBILITY_KEY
 from storage import state_at
 from storage.events import StoredEvent, select
+from storage.relations import Seen, Stand
 from storage.state_at import MEMBER, MemberEvent
 from storage.transaction import Transaction
+
+_JOINED = 2**62
 
 
 class Reader(NamedTuple):
@@ -70,16 +73,41 @@ class Sight:
         self._everything = reader.joined and visibility.sees_all_while_joined(self._settings.values())
         self._memberships: dict[int, str] = {}
 
-    def visible(self, events: Iterable[StoredEvent]) -> list[StoredEvent]:
+    @property
+    def reader(self) -> Reader:
+        return self._reader
+
+    @property
+    def last_join(self) -> int | None:
+        """Where the last join is that makes a difference; none does to somebody who is joined."""
+        return _JOINED if self._reader.joined else self._last_join
+
+    def seen(self, stands: Iterable[Stand], arrived_upto: int | None = None) -> Seen:
+        """Which message events of these stands the reader sees, of those that arrived by then."""
+        ignored = self._reader.ignored
+        if self._everything:
+            return Seen(ignored, arrived_upto=arrived_upto)
+        stands = set(stands)
+        before = self._before({stand.snapshot for stand in stands})
+        visible = frozenset(
+            stand
+            for stand in stands
+            if visibility.may_see(
+                *before.get(stand.snapshot, (SHARED, None)), joined_later=stand.joined_later
+            )
+        )
+        return Seen(ignored, visible, self.last_join, arrived_upto)
+
+    def visible(self, events: Iterable[StoredEvent], *, with_ignored: bool = False) -> list[StoredEvent]:
         reader = self._reader
         wanted = [
             stored
             for stored in events
-            if stored.event.state_key is not None or stored.event.sender not in reader.ignored
+            if with_ignored or stored.event.state_key is not None or stored.event.sender not in reader.ignored
         ]
         if self._everything:
             return wanted
-        before = self._before(wanted)
+        before = self._before({each.state_before for each in wanted if each.state_before is not None})
         seen = []
         for stored in wanted:
             setting, membership = before.get(stored.state_before or 0, (SHARED, None))
@@ -107,9 +135,8 @@ class Sight:
             return True
         return self._last_join is not None and self._last_join > (stored.position or 0)
 
-    def _before(self, events: Sequence[StoredEvent]) -> dict[int, tuple[str, str | None]]:
-        """(history visibility, the reader's membership) for each snapshot that the events stand on."""
-        snapshots = {stored.state_before for stored in events if stored.state_before is not None}
+    def _before(self, snapshots: Collection[int]) -> dict[int, tuple[str, str | None]]:
+        """(history visibility, the reader's membership) in each of these states."""
         member_key = (MEMBER, self._reader.user_id)
         candidates = dict.fromkeys(self._own, member_key) | dict.fromkeys(self._settings, VISIBILITY_KEY)
         result = {}
