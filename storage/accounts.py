@@ -55,6 +55,25 @@ def existing(tx: Transaction, user_ids: Sequence[str]) -> set[str]:
     return {user_id for (user_id,) in rows}
 
 
+def guests_among(tx: Transaction, user_ids: Sequence[str]) -> list[str]:
+    rows = tx.all(
+        f"SELECT user_id FROM account WHERE is_guest = 1 AND {tx.any('user_id')}", [tx.array(user_ids)]
+    )
+    return [user_id for (user_id,) in rows]
+
+
+def become_user(tx: Transaction, user_id: str, password: str | None) -> bool:
+    """False if this is no guest (any more)."""
+    return (
+        tx.execute(
+            "UPDATE account SET is_guest = 0, password = ?"
+            " WHERE user_id = ? AND is_guest = 1 AND deactivated = 0",
+            [password, user_id],
+        )
+        == 1
+    )
+
+
 def set_password(tx: Transaction, user_id: str, password: str | None) -> None:
     tx.execute("UPDATE account SET password = ? WHERE user_id = ?", [password, user_id])
 

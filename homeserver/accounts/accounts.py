@@ -86,26 +86,30 @@ class Accounts:
         *,
         is_guest: bool = False,
         is_admin: bool = False,
+        guest_id: str | None = None,
         registration_token: str | None = None,
         session: tuple[str | None, str | None, bool] | None = None,
     ) -> tuple[str, Session | None]:
         """The new user's ID; with `session` (device ID, its name, refreshable) logged in at once.
 
-        The account, its first session and the use of a token are one transaction.
+        The account, its first session and the use of a token are one transaction. `guest_id`: a guest
+        who becomes a user, instead of a new account.
         """
         username = _random_localpart(is_guest) if username is None else username
-        user_id = self.new_user_id(username)
+        user_id = self.new_user_id(username) if guest_id is None else guest_id
         encoded = None
         if password is not None:
             self._passwords.require_acceptable(password)
             encoded = await self._passwords.hash(password)
         account = Account(user_id, encoded, self._clock.now_ms(), is_admin=is_admin, is_guest=is_guest)
         if session is None:
-            await self._db.write(_register, account, registration_token, None, None)
+            await self._db.write(_register, account, guest_id, registration_token, None, None)
+            self._tokens.forget_user(user_id)
             return user_id, None
         device_id, display_name, refreshable = session
         made = self._tokens.prepare(user_id, device_id, refreshable=refreshable)
-        await self._db.write(_register, account, registration_token, made, display_name)
+        await self._db.write(_register, account, guest_id, registration_token, made, display_name)
+        self._tokens.forget_user(user_id)
         return user_id, made
 
     # Logging in
@@ -190,11 +194,20 @@ def user_of_identifier(body: dict[str, Any]) -> str:
 
 
 def _register(
-    tx: Transaction, account: Account, token: str | None, session: Session | None, display_name: str | None
+    tx: Transaction,
+    account: Account,
+    guest_id: str | None,
+    token: str | None,
+    session: Session | None,
+    display_name: str | None,
 ) -> None:
     if token is not None and not accounts.use_registration_token(tx, token, account.created_ts):
         raise Forbidden("The registration token is not valid (any more).")
-    if not accounts.add(tx, account):
+    if guest_id is not None:
+        added = accounts.become_user(tx, guest_id, account.password)
+    else:
+        added = accounts.add(tx, account)
+    if not added:
         raise UserInUse("This user name is taken.")
     if session is not None:
         store_session(tx, session, display_name)

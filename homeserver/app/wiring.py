@@ -39,8 +39,8 @@ from homeserver.push.rules import PushRules
 from homeserver.push.unread import Unread
 from homeserver.rooms.directory import Directory
 from homeserver.rooms.event_store import EventStore
-from homeserver.rooms.head import Identity
 from homeserver.rooms.guests import Guests
+from homeserver.rooms.head import Identity
 from homeserver.rooms.history import History
 from homeserver.rooms.memberships import Memberships
 from homeserver.rooms.public_rooms import PublicRooms

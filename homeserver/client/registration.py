@@ -12,7 +12,7 @@ from homeserver.accounts.settings import AccountSettings
 from homeserver.accounts.tokens import Session
 from homeserver.accounts.uia import DUMMY, REGISTRATION_TOKEN, Flows
 from homeserver.client.login import require_device_id
-from homeserver.errors import Forbidden, MissingParam
+from homeserver.errors import Forbidden, InvalidParam, MissingParam
 from homeserver.http.endpoint import OPEN, HttpRequest, Query, Request, get, post
 from homeserver.http.uia import authenticate
 from homeserver.protocol import ids
@@ -28,6 +28,7 @@ class Register(Request, kw_only=True):
     initial_device_display_name: str | None = None
     inhibit_login: bool = False
     refresh_token: bool = False
+    guest_access_token: str | None = None
 
 
 class Available(Request, kw_only=True):
@@ -42,7 +43,10 @@ async def register(server: Server, http: HttpRequest, req: Register) -> dict[str
     settings = server.accounts.settings
     _require_open(settings)
     require_device_id(req.device_id)
-    if req.username is not None:
+    guest_id = None
+    if req.guest_access_token is not None:
+        guest_id = await _guest_of(server, http, req.guest_access_token, req.username)
+    elif req.username is not None:
         await server.accounts.require_available(req.username)
     if req.auth is not None and req.password is None:
         raise MissingParam("The password is missing.")
@@ -52,10 +56,24 @@ async def register(server: Server, http: HttpRequest, req: Register) -> dict[str
     user_id, session = await server.accounts.register(
         req.username,
         req.password,
+        guest_id=guest_id,
         registration_token=done.completed.get(REGISTRATION_TOKEN),
         session=None if req.inhibit_login else wanted,
     )
     return _answer(user_id, session)
+
+
+async def _guest_of(server: Server, http: HttpRequest, token: str, username: str | None) -> str:
+    """The guest who becomes a user and keeps the name.
+
+    https://spec.matrix.org/v1.19/client-server-api/#guest-access
+    """
+    guest = (await server.tokens.find(token)).requester(http.address, http.user_agent)
+    if not guest.is_guest:
+        raise Forbidden("This is not the token of a guest.")
+    if username is None or server.accounts.user_id(username) != guest.user_id:
+        raise InvalidParam("A guest who becomes a user keeps the user name.")
+    return guest.user_id
 
 
 async def _register_guest(server: Server, http: HttpRequest, req: Register) -> dict[str, Any]:

@@ -19,6 +19,6 @@ class SetState(Request, kw_only=True):
 @put(_TYPE + "/{state_key}", aliases=[_TYPE], auth=USER, rate="message", guests=True, writes=True)
 async def set_room_state_with_key(server: Server, me: Requester, req: SetState) -> dict[str, Any]:
     event_id = await server.rooms.set_state(
-        req.room_id, me.user_id, req.event_type, req.state_key, req.content
+        req.room_id, me.user_id, req.event_type, req.state_key, req.content, guest=me.is_guest
     )
     return {"event_id": event_id}

@@ -40,8 +40,8 @@ class MembershipVerbs:
         room = await self._settled(room_id, user_id)
         if room.tip.membership(user_id) == "join":
             return room_id
-        if guest and await self._state_content(room, "m.room.guest_access", "guest_access") != "can_join":
-            raise GuestAccessForbidden("Guests may not join this room.")
+        if guest:
+            await self._require_guests_welcome(room)
         extra = {key: value for key, value in (content or {}).items() if key not in ("membership", VOUCHER)}
         extra.update(await self._vouched(room, user_id))
         await self._set(room_id, user_id, user_id, "join", reason, extra)
@@ -199,6 +199,10 @@ class MembershipVerbs:
         staying = (user_id for user_id in members if head.membership(user_id) == "join")
         best = max(staying, key=head.levels.user, default=None)
         return best if best is not None and head.levels.user(best) >= head.levels.invite else None
+
+    async def _require_guests_welcome(self, room: Room) -> None:
+        if await self._state_content(room, "m.room.guest_access", "guest_access") != "can_join":
+            raise GuestAccessForbidden("Guests may not join this room.")
 
     async def _state_content(self, room: Room, type: str, field: str) -> Any:
         return (await self._event_content(room, type, "") or {}).get(field)

@@ -11,13 +11,14 @@ from typing import Any
 
 from twisted.internet.defer import Deferred, FirstError, gatherResults
 
-from homeserver.errors import BadJson, Forbidden, NotFound, RoomInUse
+from homeserver.errors import BadJson, Forbidden, InvalidParam, NotFound, RoomInUse
 from homeserver.protocol.events import Event
+from homeserver.protocol.ids import fits
 from homeserver.rooms.create import CreateOptions, plan
 from homeserver.rooms.directory import Directory
 from homeserver.rooms.event_store import EventStore
 from homeserver.rooms.head import MEMBER, Head, Proposal
-from homeserver.rooms.membership import MembershipVerbs, ProfileOf
+from homeserver.rooms.membership import VOUCHER, MembershipVerbs, ProfileOf
 from homeserver.rooms.memberships import Memberships
 from homeserver.rooms.registry import Registry, Room, RoomMovedOn
 from storage import events as event_rows
@@ -147,13 +148,22 @@ class Rooms(MembershipVerbs):
         return await self._send_once(room_id, proposal, self._append_redaction)
 
     async def set_state(
-        self, room_id: str, sender: str, type: str, state_key: str, content: dict[str, Any]
+        self,
+        room_id: str,
+        sender: str,
+        type: str,
+        state_key: str,
+        content: dict[str, Any],
+        *,
+        guest: bool = False,
     ) -> str:
         """Sets state; the event's ID. The same state again by the same sender is no new event."""
         room = await self.require_joined_or_event(room_id, sender, type)
         if type == "m.room.canonical_alias" and state_key == "":
             await self._aliases.validate_canonical_alias(content, room_id)
         if type == MEMBER:
+            if guest and content.get("membership") == "join":
+                await self._require_guests_welcome(room)
             return await self._set_member(room, sender, state_key, content)
         if type == "m.room.create":
             raise Forbidden("A room is created once.")
@@ -178,6 +188,7 @@ class Rooms(MembershipVerbs):
         self._require_user_id(target)
         if membership == "invite" and not self.memberships.is_local(target):
             raise Forbidden("Users of other servers cannot be invited: this server does not federate.")
+        content = {key: value for key, value in content.items() if key != VOUCHER}
         if membership == "join" and sender == target and room.tip.membership(target) != "join":
             content = {**content, **await self._vouched(room, target)}
         return await self._append_one(room.room_id, Proposal(MEMBER, sender, content, target))
@@ -212,6 +223,8 @@ class Rooms(MembershipVerbs):
         """
         if proposal.device_id is None or proposal.txn_id is None:
             return await append(room_id, proposal)
+        if not fits(proposal.txn_id):
+            raise InvalidParam("The transaction ID is too long.")
         key = (proposal.sender, proposal.device_id, room_id, proposal.txn_id, proposal.type)
         while (waiters := self._sending.get(key)) is not None:
             waiter: Deferred[None] = Deferred()
