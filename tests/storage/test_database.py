@@ -3,6 +3,7 @@
 import threading
 
 import pytest
+from twisted.python.failure import Failure
 
 from storage import migrations
 from storage.transaction import Transaction
@@ -28,12 +29,16 @@ def test_positions_are_gapless_and_survive_failures(db: SynchronousDatabase) -> 
         raise ValueError("no")
 
     deferreds = []
-    errors = []
+    errors: list[Failure] = []
+
+    def note(failure: Failure) -> None:
+        errors.append(failure)
+
     for number in range(50):
         deferreds.append(db.database.write(follow_row, f"f{number}"))
         if number % 7 == 0:
             failure = db.database.write(failing)
-            failure.addErrback(errors.append)
+            failure.addErrback(note)
     for deferred in deferreds:
         db._wait(deferred)
     rows = db.read(lambda tx: tx.all("SELECT position FROM follower ORDER BY position"))
