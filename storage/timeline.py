@@ -8,7 +8,6 @@ page that starts at a token of arrivals ends at a place, and goes on from there 
 has everything on its one side that the token had, and at most a few events more.
 """
 
-from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -104,14 +103,3 @@ def last_snapshot(tx: Transaction, window: Window) -> int | None:
         return snapshot
     found = page(tx, window, backwards=True, limit=1)
     return found[0].state_after if found else None
-
-
-def relations_to(tx: Transaction, event_ids: Collection[str]) -> dict[str, list[tuple[str, str]]]:
-    """(rel_type, sender) of what relates to each of these events."""
-    found: dict[str, list[tuple[str, str]]] = {}
-    rows = tx.all(
-        f"SELECT parent, rel_type, sender FROM relation WHERE {tx.any('parent')}", [tx.array(event_ids)]
-    )
-    for parent, rel_type, sender in rows:
-        found.setdefault(parent, []).append((rel_type, sender))
-    return found

@@ -26,7 +26,11 @@ async def get_event_context(server: Server, me: Requester, req: GetContext) -> d
         req.room_id, me.user_id, req.event_id, limit_of(req.limit, wanted.limit), wanted
     )
     events = await server.serializer.client_events(
-        [*context.before, context.event, *context.after], me.user_id, me.device_id, context.membership_of
+        [*context.before, context.event, *context.after],
+        me.user_id,
+        me.device_id,
+        context.membership_of,
+        bundles=context.bundles,
     )
     at = len(context.before)
     return {

@@ -40,9 +40,9 @@ class GetMembers(GetRoom, kw_only=True):
 
 @get(_ROOM + "/event/{event_id}", auth=USER, guests=True)
 async def get_one_room_event(server: Server, me: Requester, req: GetEvent) -> bytes:
-    stored, membership = await server.history.event(req.room_id, me.user_id, req.event_id)
+    stored, membership, bundles = await server.history.event(req.room_id, me.user_id, req.event_id)
     [event] = await server.serializer.client_events(
-        [stored], me.user_id, me.device_id, lambda _: membership
+        [stored], me.user_id, me.device_id, lambda _: membership, bundles=bundles
     )
     return orjson.dumps(event)
 

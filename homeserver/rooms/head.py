@@ -160,6 +160,7 @@ class Draft:
             replaces=replaced.event_id if replaced is not None else None,
             device_id=proposal.device_id,
             txn_id=proposal.txn_id,
+            childless=True,  # its ID is known to nobody yet
         )
         if proposal.device_id is None or proposal.txn_id is None:
             stored.device_id = stored.txn_id = None

@@ -8,17 +8,18 @@ world-readable room is open to all. Then each event is judged by itself (`sight`
 """
 
 from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from homeserver.errors import Forbidden, NotFound
 from homeserver.protocol.visibility import VISIBILITY_KEY, WORLD_READABLE, history_visibility
+from homeserver.rooms.aggregations import NO_BUNDLES, Bundles, aggregate
 from homeserver.rooms.paging import Scan, between, members_at, scan, state_around, token, upto
 from homeserver.rooms.registry import Registry, Room
 from homeserver.rooms.sight import Departure, Reader, Sight, departure
 from homeserver.rooms.state import Entries
 from homeserver.sync.filter_rules import RoomEventFilter
 from storage import events as event_rows
-from storage import snapshots, timeline
+from storage import relations, snapshots, timeline
 from storage.events import StoredEvent
 from storage.state_at import MEMBER
 from storage.timeline import Place, Window
@@ -52,6 +53,7 @@ class Page:
     end: str | None
     state: list[StoredEvent]
     membership_of: Callable[[StoredEvent], str | None]
+    bundles: Bundles = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -63,12 +65,11 @@ class Context:
     end: str
     state: list[StoredEvent]
     membership_of: Callable[[StoredEvent], str | None]
+    bundles: Bundles = field(default_factory=dict)
 
 
 class History:
-    def __init__(
-        self, registry: Registry, ignored_users: Callable[[str], Awaitable[frozenset[str]]]
-    ) -> None:
+    def __init__(self, registry: Registry, ignored_users: Callable[[str], Awaitable[frozenset[str]]]) -> None:
         self._registry = registry
         self._db = registry.db
         self._events = registry.events
@@ -114,9 +115,9 @@ class History:
         access = await self.access(room_id, user_id)
         readable = Window(access.room.nid, arrived_upto=access.arrived_upto)
         window = between(readable, start, stop, backwards)
-        reader = await self._reader(access, user_id)
+        reader = await self.reader(access, user_id)
 
-        def read(tx: Transaction) -> tuple[Scan, Sight, list[StoredEvent]]:
+        def read(tx: Transaction) -> tuple[Scan, Sight, list[StoredEvent], Bundles]:
             sight = Sight(tx, access.room.nid, reader)
             asked = min(limit, MOST_EVENTS)
             found = scan(tx, sight, window, room_id, wanted, backwards=backwards, limit=asked)
@@ -125,24 +126,48 @@ class History:
                 newest = found.events[0] if backwards else found.events[-1]
                 senders = {stored.event.sender for stored in found.events}
                 state = members_at(tx, access.room.nid, newest.state_after, senders)
-            return found, sight, state
+            bundles = aggregate(tx, sight, access.room.nid, found.events, access.arrived_upto)
+            return found, sight, state, bundles
 
-        found, sight, state = await self._db.read(read)
+        found, sight, state, bundles = await self._db.read(read)
         inner, outer = timeline.before, timeline.place_of
         if backwards:
             inner, outer = outer, inner
         begin = start or token(inner(found.first) if found.first is not None else _EMPTY)
         end = token(outer(found.last)) if found.last is not None else begin
         return Page(
-            events=self._known(found.events),
+            events=self.known(found.events),
             start=begin,
             end=end if found.more else None,
-            state=self._known(state),
+            state=self.known(state),
             membership_of=sight.membership_of,
+            bundles=bundles,
         )
 
-    async def event(self, room_id: str, user_id: str, event_id: str) -> tuple[StoredEvent, str | None]:
-        """The event and the reader's membership at it; NotFound also where it may not be seen."""
+    async def event(
+        self, room_id: str, user_id: str, event_id: str
+    ) -> tuple[StoredEvent, str | None, Bundles]:
+        """The event, the reader's membership at it, and what relates to it.
+
+        NotFound also where it may not be seen.
+        """
+        access, stored, membership = await self.seen_event(room_id, user_id, event_id)
+        if stored.childless or stored.position is None:
+            return stored, membership, NO_BUNDLES
+        reader = await self.reader(access, user_id)
+
+        def read(tx: Transaction) -> Bundles:
+            room = access.room.nid
+            if not relations.have_children(tx, room, [event_id]):
+                return NO_BUNDLES
+            return aggregate(tx, Sight(tx, room, reader), room, [stored], access.arrived_upto)
+
+        return stored, membership, await self._db.read(read)
+
+    async def seen_event(
+        self, room_id: str, user_id: str, event_id: str
+    ) -> tuple[Access, StoredEvent, str | None]:
+        """How the reader may read the room, the event, and their membership at it; else NotFound."""
         try:
             access = await self.access(room_id, user_id)
         except Forbidden:
@@ -150,7 +175,7 @@ class History:
         found = await self._one(access, user_id, event_id)
         if found is None:
             raise NotFound("Event not found.")
-        return found
+        return access, *found
 
     async def context(
         self, room_id: str, user_id: str, event_id: str, limit: int, wanted: RoomEventFilter = EVERYTHING
@@ -160,11 +185,11 @@ class History:
         if found is None or found[0].position is None:
             raise NotFound("Event not found.")
         target, _ = found
-        reader = await self._reader(access, user_id)
+        reader = await self.reader(access, user_id)
         half = min(limit, MOST_EVENTS) // 2
         room = access.room.nid
 
-        def read(tx: Transaction) -> tuple[Scan, Scan, Sight, list[StoredEvent]]:
+        def read(tx: Transaction) -> tuple[Scan, Scan, Sight, list[StoredEvent], Bundles]:
             sight = Sight(tx, room, reader)
             sight.visible([target])
             older = Window(room, upto=timeline.before(target), arrived_upto=access.arrived_upto)
@@ -173,18 +198,21 @@ class History:
             rest = min(limit, MOST_EVENTS) - half
             after = scan(tx, sight, newer, room_id, wanted, backwards=False, limit=rest)
             last = after.events[-1] if after.events else target
-            senders = {stored.event.sender for stored in (*before.events, target, *after.events)}
-            return before, after, sight, state_around(tx, last.state_after, senders, wanted)
+            around = [*before.events, target, *after.events]
+            senders = {stored.event.sender for stored in around}
+            state = state_around(tx, last.state_after, senders, wanted)
+            return before, after, sight, state, aggregate(tx, sight, room, around, access.arrived_upto)
 
-        before, after, sight, state = await self._db.read(read)
+        before, after, sight, state, bundles = await self._db.read(read)
         return Context(
             event=target,
-            before=self._known(before.events),
-            after=self._known(after.events),
+            before=self.known(before.events),
+            after=self.known(after.events),
             start=token(timeline.before(before.last or target)),
             end=token(timeline.place_of(after.last or target)),
-            state=self._known(state),
+            state=self.known(state),
             membership_of=sight.membership_of,
+            bundles=bundles,
         )
 
     async def state(self, room_id: str, user_id: str) -> Entries:
@@ -247,7 +275,7 @@ class History:
             return (stored, None) if access.joined and entry and entry.event_id == event_id else None
         if access.arrived_upto is not None and stored.position > access.arrived_upto:
             return None
-        reader = await self._reader(access, user_id)
+        reader = await self.reader(access, user_id)
 
         def read(tx: Transaction) -> str | None:
             sight = Sight(tx, access.room.nid, reader)
@@ -256,10 +284,10 @@ class History:
         membership = await self._db.read(read)
         return (stored, membership) if membership is not None else None
 
-    async def _reader(self, access: Access, user_id: str) -> Reader:
+    async def reader(self, access: Access, user_id: str) -> Reader:
         return Reader(user_id, access.joined, await self._ignored_users(user_id))
 
-    def _known(self, events: Iterable[StoredEvent]) -> list[StoredEvent]:
+    def known(self, events: Iterable[StoredEvent]) -> list[StoredEvent]:
         """The objects in memory where there are any: their client form is made already.
 
         Others are not kept, since nobody is likely to read the same old page again soon.

@@ -14,7 +14,7 @@ from homeserver.rooms.sight import Sight
 from homeserver.sync.filter_rules import RoomEventFilter
 from homeserver.sync.tokens import RoomToken, StreamToken, parse_any
 from storage import events as event_rows
-from storage import snapshots, state_at, timeline
+from storage import relations, snapshots, state_at, timeline
 from storage.events import StoredEvent
 from storage.state_at import MEMBER
 from storage.timeline import Place, Window
@@ -82,7 +82,7 @@ def scan(
         rows = rows[:batch]
         if limit == 0 or not rows:
             return found
-        passed = _matching(tx, wanted, sight.visible(rows))
+        passed = _matching(tx, wanted, sight.visible(rows), sight.reader.ignored)
         if len(passed) > missing:
             found.events += passed[:missing]
             found.last, found.more = found.events[-1], True
@@ -99,7 +99,9 @@ def scan(
             window = replace(window, above=timeline.place_of(rows[-1]))
 
 
-def _matching(tx: Transaction, wanted: RoomEventFilter, events: list[StoredEvent]) -> list[StoredEvent]:
+def _matching(
+    tx: Transaction, wanted: RoomEventFilter, events: list[StoredEvent], ignored: Collection[str] = ()
+) -> list[StoredEvent]:
     if wanted.is_trivial:
         return events
     passed = [
@@ -107,16 +109,23 @@ def _matching(tx: Transaction, wanted: RoomEventFilter, events: list[StoredEvent
         for stored in events
         if wanted.matches(stored.event.type, stored.event.sender, "url" in stored.event.content)
     ]
+    return related(tx, wanted, passed, ignored)
+
+
+def related(
+    tx: Transaction, wanted: RoomEventFilter, events: list[StoredEvent], ignored: Collection[str] = ()
+) -> list[StoredEvent]:
+    """Those of a room's events that something relates to, in the way the filter asks for."""
     types, senders = wanted.related_by_rel_types, wanted.related_by_senders
-    if types is None and senders is None:
-        return passed
-    relations = timeline.relations_to(tx, [stored.event_id for stored in passed])
+    if (types is None and senders is None) or not events:
+        return events
+    found = relations.related_by(tx, events[0].room, [stored.event_id for stored in events], ignored)
     return [
         stored
-        for stored in passed
+        for stored in events
         if any(
             (types is None or rel_type in types) and (senders is None or sender in senders)
-            for rel_type, sender in relations.get(stored.event_id, ())
+            for rel_type, sender in found.get(stored.event_id, ())
         )
     ]
 

@@ -18,6 +18,7 @@ from homeserver.clock import Clock
 from homeserver.errors import Forbidden, NotFound
 from homeserver.protocol.events import Event
 from homeserver.protocol.power_levels import PowerLevels
+from homeserver.protocol.relations import relation_of
 from homeserver.protocol.room_versions import ROOM_VERSIONS, RoomVersion
 from homeserver.rooms.event_store import EventStore, apply_redaction
 from homeserver.rooms.head import (
@@ -198,10 +199,23 @@ class Registry:
                 if committed.redacts is not None:
                     self.events.redact(committed.redacts, stored.event_id)
                 room = self._rooms.get(stored.event.room_id)
+                if "m.relates_to" in stored.event.content:
+                    self._no_longer_childless(stored.event, room)
                 if room is not None:
                     room.committed(committed)
 
     # how it is done
+
+    def _no_longer_childless(self, child: Event, room: Room | None) -> None:
+        relation = relation_of(child.content)
+        if relation is None:
+            return
+        parent = self.events.cached(relation.parent)
+        if parent is not None:
+            parent.childless = False
+        for stored in room.timeline if room is not None else ():  # may be another object than the cached one
+            if stored.event_id == relation.parent:
+                stored.childless = False
 
     async def _with_events_at_hand(
         self, room_id: str, proposals: Sequence[Proposal]

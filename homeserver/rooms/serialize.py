@@ -13,6 +13,7 @@ from typing import Any
 import orjson
 
 from homeserver.clock import Clock
+from homeserver.rooms.aggregations import NO_BUNDLES, Bundle, Bundles, content_of
 from homeserver.rooms.event_store import EventStore
 from storage.events import StoredEvent
 
@@ -31,8 +32,12 @@ class Serializer:
         device_id: str | None = None,
         membership_of: MembershipOf | None = None,
         room_id: bool = True,
+        bundles: Bundles = NO_BUNDLES,
     ) -> list[orjson.Fragment]:
-        """The client form of each event, as JSON to embed. `room_id=False` leaves that field out (sync)."""
+        """The client form of each event, as JSON to embed. `room_id=False` leaves that field out (sync).
+
+        `bundles`: what relates to the events (see `aggregations`).
+        """
         await self.prepare(stored)
         now = self._clock.now_ms()
         return [
@@ -44,6 +49,7 @@ class Serializer:
                     device_id,
                     membership_of(each) if membership_of is not None else None,
                     room_id,
+                    bundles.get(each.event_id) if bundles else None,
                 )
             )
             for each in stored
@@ -68,9 +74,18 @@ class Serializer:
         device_id: str | None,
         membership: str | None,
         room_id: bool,
+        bundle: Bundle | None = None,
     ) -> bytes:
         """One event; what `prepare` was not asked for is left out of `unsigned`."""
         unsigned = self._unsigned(stored)
+        if bundle is not None:
+
+            def child(stored: StoredEvent, membership: str | None, bundle: Bundle | None) -> orjson.Fragment:
+                return orjson.Fragment(
+                    self.client_event(stored, now_ms, reader, device_id, membership, room_id, bundle)
+                )
+
+            unsigned["m.relations"] = content_of(bundle, child)
         if membership is not None:
             unsigned["membership"] = membership
         if stored.txn_id is not None and stored.event.sender == reader and stored.device_id == device_id:

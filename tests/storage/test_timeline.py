@@ -111,15 +111,6 @@ def test_much_that_arrived_since(db: SynchronousDatabase) -> None:
     assert ids(read_page(db, Window(ROOM, arrived_after=1100), backwards=True)) == [1102, 1101]
 
 
-def test_relations_of_a_page(db: SynchronousDatabase) -> None:
-    def write(tx: Transaction) -> None:
-        columns = ("child", "room", "parent", "rel_type", "type", "sender", "position")
-        tx.insert("relation", columns, [(2, ROOM, "$e1", "m.thread", "m.room.message", "@b:x", 2)])
-
-    db.write(write)
-    assert db.read(timeline.relations_to, ["$e1", "$e2"]) == {"$e1": [("m.thread", "@b:x")]}
-
-
 def add_states(tx: Transaction) -> None:
     """Snapshots 1 <- 2 <- 3: Bob joins, the room is renamed, Bob's membership is taken away again."""
     add_room(tx)
