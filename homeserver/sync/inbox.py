@@ -30,9 +30,9 @@ class Inbox:
         handed_out = self._handed_out.get(device)
         if handed_out is None and (device in self._empty_upto or position > started_at):
             return
-        if handed_out is not None and handed_out > position:
-            return
         await self._db.write(to_device.delete_up_to, user_id, device_id, position)
+        if self._handed_out.get(device, 0) > position:
+            return  # an answer that went further got lost, or is still on its way
         self._handed_out.pop(device, None)
         if position >= started_at:  # else messages from before the start may wait beyond it
             self._is_empty(device, position)

@@ -200,7 +200,8 @@ class JoinedRooms:
             if user_id not in told and (entry := entries.get((MEMBER, user_id))) is not None
         ]
         if not request.filter.room.state.include_redundant_members:
-            missing = self._lazy.unsent(request.user_id, request.device_id, room.room_id, missing)
+            since = _asked_from(request)
+            missing = self._lazy.unsent(request.user_id, request.device_id, room.room_id, missing, since)
         self._note_sent(request, room.room_id, [*kept, *timeline.events])
         found = await self._rooms.events.many([event_id for _, event_id in missing])
         return [*kept, *found.values()]
@@ -223,7 +224,7 @@ class JoinedRooms:
             for stored in events
             if stored.event.type == MEMBER and stored.event.is_state
         ]
-        self._lazy.unsent(request.user_id, request.device_id, room_id, members)
+        self._lazy.unsent(request.user_id, request.device_id, room_id, members, _asked_from(request))
 
     def _ephemeral(
         self, request: SyncRequest, window: Window, visit: Visit, ignored: frozenset[str]
@@ -244,6 +245,10 @@ class JoinedRooms:
             if users or not visit.is_new:
                 events.append({"type": "m.typing", "content": {"user_ids": users}})
         return events
+
+
+def _asked_from(request: SyncRequest) -> int:
+    return request.since.position if request.since is not None else -1
 
 
 def _state_of(events: Iterable[StoredEvent]) -> dict[StateKey, StoredEvent]:

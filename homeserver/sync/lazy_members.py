@@ -2,7 +2,8 @@
 
 https://spec.matrix.org/v1.19/client-server-api/#lazy-loading-room-members
 
-Forgetting is harmless: a member is then sent again.
+Forgetting is harmless: a member is then sent again. That a device has an answer shows when it asks from a
+later position; should it ask from the same one again, the answer got lost, and its members with it.
 """
 
 from collections import OrderedDict
@@ -10,29 +11,33 @@ from collections.abc import Iterable
 
 MEMBERS_REMEMBERED = 1_000
 
+_Sent = OrderedDict[tuple[str, str], tuple[str, int]]
+
 
 class LazyMembers:
     def __init__(self, devices: int = 5_000) -> None:
         self._most = devices
-        self._sent: OrderedDict[tuple[str, str], OrderedDict[tuple[str, str], str]] = OrderedDict()
+        # (user, device) → (room, member) → (event ID, from where the device asked)
+        self._sent: OrderedDict[tuple[str, str], _Sent] = OrderedDict()
 
     def forget(self, user_id: str, device_id: str) -> None:
         """The device starts afresh."""
         self._sent.pop((user_id, device_id), None)
 
     def unsent(
-        self, user_id: str, device_id: str, room_id: str, members: Iterable[tuple[str, str]]
+        self, user_id: str, device_id: str, room_id: str, members: Iterable[tuple[str, str]], since: int
     ) -> list[tuple[str, str]]:
-        """Of (user, event ID) those this device was not sent; from now on it was."""
+        """Of (user, event ID) those this device was not sent; in the answer to `since` it is."""
         device = (user_id, device_id)
-        sent = self._sent.setdefault(device, OrderedDict())
+        sent = self._sent.setdefault(device, _Sent())
         self._sent.move_to_end(device)
         if len(self._sent) > self._most:
             self._sent.popitem(last=False)
         new = []
         for member, event_id in members:
-            if sent.get((room_id, member)) != event_id:
-                sent[room_id, member] = event_id
+            known, asked = sent.get((room_id, member), ("", 0))
+            if known != event_id or asked >= since:
+                sent[room_id, member] = (event_id, since)
                 new.append((member, event_id))
         while len(sent) > MEMBERS_REMEMBERED:
             sent.popitem(last=False)

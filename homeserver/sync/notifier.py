@@ -160,14 +160,17 @@ class Notifier:
             self._enter(feed, row.room_id)
         elif row.room_id in feed.rooms:
             feed.rooms.discard(row.room_id)
-            feeds = self._by_room.get(row.room_id, set())
-            feeds.discard(feed)
-            if not feeds:
-                self._by_room.pop(row.room_id, None)
+            self._exit(feed, row.room_id)
 
     def _enter(self, feed: Feed, room_id: str) -> None:
         feed.rooms.add(room_id)
         self._by_room.setdefault(room_id, set()).add(feed)
+
+    def _exit(self, feed: Feed, room_id: str) -> None:
+        feeds = self._by_room[room_id]
+        feeds.discard(feed)
+        if not feeds:
+            del self._by_room[room_id]
 
     def _drop_idle(self) -> None:
         """Drops some feeds that nobody has used for long; called as new ones are made."""
@@ -179,7 +182,7 @@ class Notifier:
                 continue
             del self._feeds[user_id]
             for room_id in feed.rooms:
-                self._by_room[room_id].discard(feed)
+                self._exit(feed, room_id)
 
 
 def _first(keys: Iterable[str], count: int) -> list[str]:

@@ -65,7 +65,10 @@ class People:
 
 
 class _RoomMates(Set[str]):
-    """Everyone who shares one of the rooms (in memory) with the reader, and the reader; asked, not listed."""
+    """Everyone who shares one of the rooms with the reader, and the reader; asked, not listed.
+
+    Whoever is online syncs, so their memberships are in memory, though their rooms may not be.
+    """
 
     def __init__(self, rooms: Rooms, room_ids: Set[str], reader: str) -> None:
         self._rooms = rooms
@@ -75,6 +78,11 @@ class _RoomMates(Set[str]):
     def __contains__(self, user_id: object) -> bool:
         if user_id == self._reader:
             return True
+        rows = self._rooms.memberships.cached(user_id) if isinstance(user_id, str) else None
+        if rows is not None:
+            return any(
+                row.membership == "join" and row.room_id in self._room_ids for row in rows.values()
+            )
         for room_id in self._room_ids:
             room = self._rooms.cached(room_id)
             if room is not None and isinstance(user_id, str) and room.membership(user_id) == "join":

@@ -8,7 +8,7 @@ since then gets the room afresh.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import orjson
@@ -93,14 +93,7 @@ class RoomsPart:
     ) -> list[str]:
         """Fills the answer's rooms; returns the rooms newly joined."""
         ignored = await self._account_data.ignored_users(request.user_id)
-        memberships = await self._rooms.memberships.of(request.user_id)
-        wanted = request.filter.room
-        rows = [
-            row
-            for row in list(memberships.values())
-            if wanted.matches(row.room_id)
-            and (row.position <= window.upto.position or row.previous == "join")
-        ]
+        rows = await self._rows(request, window)
         pasts = await self._pasts(request, window, rows)
         joined = [row for row in rows if row.membership == "join"]
         receipts = await self._receipts(joined, window, news)
@@ -121,6 +114,34 @@ class RoomsPart:
         if window.since is None:
             return []
         return [visit.room_id for visit in visits if visit.is_new]
+
+    async def _rows(self, request: SyncRequest, window: Window) -> list[Membership]:
+        """Where the user stands in each room at the end of the window.
+
+        What came after it is for the next sync, which will ask where they stood here. Until then a room
+        they were in goes on, lest what happened in it meanwhile is told to nobody.
+        """
+        memberships = await self._rooms.memberships.of(request.user_id)
+        upto = window.upto.position
+        rows = [row for row in memberships.values() if request.filter.room.matches(row.room_id)]
+        later = {row.room_id: row for row in rows if row.position > upto}
+        if not later:
+            return rows
+        rows = [row for row in rows if row.room_id not in later]
+        found = await self._db.read(reads.own_memberships, request.user_id, list(later), upto)
+        for room_id, events in found.items():
+            if events and events[-1].membership == "join":
+                then = events[-1]
+                rows.append(
+                    replace(
+                        later[room_id],
+                        membership="join",
+                        previous=events[-2].membership if len(events) > 1 else None,
+                        event_id=then.event_id,
+                        position=then.position or 0,
+                    )
+                )
+        return rows
 
     async def _pasts(
         self, request: SyncRequest, window: Window, rows: Sequence[Membership]
