@@ -24,10 +24,12 @@ from homeserver.devices.signature_upload import SignatureUpload
 from homeserver.devices.to_device import ToDevice
 from homeserver.push.rules import PushRules
 from homeserver.push.unread import Unread
+from homeserver.rooms.aggregations import Aggregations
 from homeserver.rooms.directory import Directory
 from homeserver.rooms.event_store import EventStore
 from homeserver.rooms.history import History
 from homeserver.rooms.public_rooms import PublicRooms
+from homeserver.rooms.relations import Relations
 from homeserver.rooms.rooms import Rooms
 from homeserver.rooms.serialize import Serializer
 from homeserver.sync.filters import Filters
@@ -80,6 +82,8 @@ class Server:
     events: EventStore
     rooms: Rooms
     history: History
+    relations: Relations
+    aggregations: Aggregations
     serializer: Serializer
     directory: Directory
     public_rooms: PublicRooms

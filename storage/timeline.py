@@ -103,3 +103,24 @@ def last_snapshot(tx: Transaction, window: Window) -> int | None:
         return snapshot
     found = page(tx, window, backwards=True, limit=1)
     return found[0].state_after if found else None
+
+
+def near(
+    tx: Transaction,
+    room: int,
+    ts: int,
+    arrived_upto: int | None,
+    *,
+    backwards: bool,
+    skip: int,
+    limit: int,
+) -> list[StoredEvent]:
+    """The accepted events by what they claim of their time: from a moment on, or back from it."""
+    than, order = ("<=", "DESC") if backwards else (">=", "ASC")
+    bound, params = ("", []) if arrived_upto is None else (" AND +e.position <= ?", [arrived_upto])
+    return select(
+        tx,
+        f"WHERE e.room = ? AND e.ts {than} ? AND e.position IS NOT NULL AND e.status = 0{bound}"
+        f" ORDER BY e.ts {order}, e.depth {order}, e.position {order} LIMIT ? OFFSET ?",
+        [room, ts, *params, limit, skip],
+    )

@@ -37,6 +37,7 @@ from homeserver.protocol.signing import SigningKey
 from homeserver.push.actions import PushActions
 from homeserver.push.rules import PushRules
 from homeserver.push.unread import Unread
+from homeserver.rooms.aggregations import Aggregations
 from homeserver.rooms.directory import Directory
 from homeserver.rooms.event_store import EventStore
 from homeserver.rooms.guests import Guests
@@ -45,6 +46,7 @@ from homeserver.rooms.history import History
 from homeserver.rooms.memberships import Memberships
 from homeserver.rooms.public_rooms import PublicRooms
 from homeserver.rooms.registry import Registry
+from homeserver.rooms.relations import Relations
 from homeserver.rooms.rooms import Rooms
 from homeserver.rooms.serialize import Serializer
 from homeserver.server import PublicFacts, Server
@@ -113,6 +115,8 @@ def build(config: Config, engine: Engine, signing_key: SigningKey, reactor: Any,
     rooms = Rooms(db, registry, shown_profile, directory, config.default_room_version)
     Guests(db, rooms)
     serializer = Serializer(events, clock)
+    history = History(registry, account_data.ignored_users)
+    aggregations = Aggregations(db, account_data.ignored_users)
 
     async def leave_everything(user_id: str, erased: bool) -> None:
         for row in list((await memberships.of(user_id)).values()):
@@ -179,7 +183,9 @@ def build(config: Config, engine: Engine, signing_key: SigningKey, reactor: Any,
         device_lists=device_lists,
         events=events,
         rooms=rooms,
-        history=History(registry, account_data.ignored_users),
+        history=history,
+        relations=Relations(db, history),
+        aggregations=aggregations,
         serializer=serializer,
         directory=directory,
         public_rooms=public_rooms,

@@ -40,11 +40,14 @@ from homeserver.client import redaction as redaction
 from homeserver.client import refresh as refresh
 from homeserver.client import registration as registration
 from homeserver.client import registration_tokens as registration_tokens
+from homeserver.client import relations as relations
+from homeserver.client import room_event_by_timestamp as room_event_by_timestamp
 from homeserver.client import room_send as room_send
 from homeserver.client import room_state as room_state
 from homeserver.client import rooms as rooms
 from homeserver.client import sync as sync
 from homeserver.client import tags as tags
+from homeserver.client import threads_list as threads_list
 from homeserver.client import to_device as to_device
 from homeserver.client import typing as typing
 from homeserver.client import versions as versions

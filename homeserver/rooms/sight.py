@@ -78,6 +78,11 @@ class Sight:
         return self._reader
 
     @property
+    def sees_everything(self) -> bool:
+        """Whether only ignored senders are hidden."""
+        return self._everything
+
+    @property
     def last_join(self) -> int | None:
         """Where the last join is that makes a difference; none does to somebody who is joined."""
         return _JOINED if self._reader.joined else self._last_join
