@@ -176,7 +176,7 @@ def plan(
     alias: str | None,
 ) -> Plan:
     """Checks what needs no database. Raises UnsupportedRoomVersion, InvalidParam, BadJson."""
-    version = ROOM_VERSIONS.get(options.room_version or default_version)
+    version = ROOM_VERSIONS.get(default_version if options.room_version is None else options.room_version)
     if version is None:
         raise UnsupportedRoomVersion("This server does not support that room version.")
     if options.visibility not in ("public", "private"):

@@ -90,7 +90,8 @@ class MembershipVerbs:
         self._require_user_id(target)
         await self._room_of_member(room_id, sender)
         room = await self._settled(room_id, target)
-        if room.tip.membership(target) == "ban":
+        levels = room.tip.levels
+        if room.tip.membership(target) == "ban" and levels.user(sender) >= levels.ban:
             return
         await self._set(room_id, sender, target, "ban", reason)
 
