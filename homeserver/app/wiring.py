@@ -147,7 +147,7 @@ def build(config: Config, engine: Engine, signing_key: SigningKey, reactor: Any,
     )
     notifier = Notifier(db, clock, memberships, ephemeral)
     db.follow(notifier.follow)
-    event_format = EventFormat(serializer)
+    event_format = EventFormat(serializer, aggregations)
     joined = JoinedRooms(db, rooms, event_format, typing, LazyMembers())
     left = LeftRooms(db, events, event_format)
     sync = Sync(

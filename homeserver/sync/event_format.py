@@ -8,27 +8,46 @@ from typing import Any
 
 import orjson
 
+from homeserver.rooms.aggregations import NO_BUNDLES, Aggregations, Bundles
 from homeserver.rooms.serialize import Serializer
 from homeserver.sync.request import SyncRequest
+from homeserver.sync.room_parts import Timeline
 from storage.events import StoredEvent
 
 
 class EventFormat:
-    def __init__(self, serializer: Serializer) -> None:
+    def __init__(self, serializer: Serializer, aggregations: Aggregations) -> None:
         self._serializer = serializer
+        self._aggregations = aggregations
+
+    async def timeline(
+        self, request: SyncRequest, timeline: Timeline, left_at: int | None = None
+    ) -> list[Any]:
+        """The timeline of a room that the reader is joined to, or was until `left_at`.
+
+        Only a timeline with a gap brings along what relates to its events: without one, the client has
+        seen or is being told it all.
+        """
+        bundles = NO_BUNDLES
+        if timeline.limited:
+            bundles = await self._aggregations.of(
+                timeline.events, request.user_id, joined=left_at is None, arrived_upto=left_at
+            )
+        return await self.events(request, timeline.events, timeline.membership_of, bundles)
 
     async def events(
         self,
         request: SyncRequest,
         stored: Sequence[StoredEvent],
         membership_of: Callable[[StoredEvent], str | None] | None,
+        bundles: Bundles = NO_BUNDLES,
     ) -> list[Any]:
         """JSON to embed, without room_id: sync names the room once."""
         if not stored:
             return []
         wanted = request.filter
         client = await self._serializer.client_events(
-            stored, request.user_id, request.device_id, membership_of, room_id=False
+            stored, request.user_id, request.device_id, membership_of, room_id=False, bundles=bundles
         )
         if wanted.event_format == "federation":
             return [

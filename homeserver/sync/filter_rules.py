@@ -87,6 +87,10 @@ class RoomEventFilter(EventFilter):
     related_by_senders: frozenset[str] | None = None
     related_by_rel_types: frozenset[str] | None = None
 
+    @property
+    def asks_for_relations(self) -> bool:
+        return self.related_by_senders is not None or self.related_by_rel_types is not None
+
     def matches_room(self, room_id: str) -> bool:
         return room_id not in self.not_rooms and (self.rooms is None or room_id in self.rooms)
 

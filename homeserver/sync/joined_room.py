@@ -116,7 +116,7 @@ class JoinedRooms:
         previous = previous_batch(timeline) or window.upto
         part: dict[str, Any] = {
             "timeline": {
-                "events": await self._format.events(request, timeline.events, timeline.membership_of),
+                "events": await self._format.timeline(request, timeline),
                 "limited": timeline.limited,
                 "prev_batch": str(previous),
             },

@@ -55,7 +55,7 @@ class LeftRooms:
         ]
         part: dict[str, Any] = {
             "timeline": {
-                "events": await self._format.events(request, timeline.events, timeline.membership_of),
+                "events": await self._format.timeline(request, timeline, row.position),
                 "limited": timeline.limited,
                 "prev_batch": str(previous_batch(timeline) or StreamToken(row.position)),
             },

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from homeserver.rooms.paging import related
 from homeserver.rooms.registry import Room
 from homeserver.rooms.sight import Reader, Sight
 from homeserver.sync.filters import RoomEventFilter
@@ -69,6 +70,8 @@ def recent_timeline(
     room: Room, request: SyncRequest, since: int, upto: int, ignored: frozenset[str]
 ) -> Timeline | None:
     """The news of a room the reader was joined to all along, from memory; None if it is not there."""
+    if request.filter.room.timeline.asks_for_relations:
+        return None
     events = room.since(since, upto)
     if events is None:
         return None
@@ -136,7 +139,8 @@ def stored_timeline(tx: Transaction, reading: Reading, request: SyncRequest) -> 
             break
         upto = (part[0].position or 0) - 1
         visible = sight.visible(part) if sight is not None else part
-        events[:0] = shown(visible, timeline_filter, reading.reader.ignored, reading.room_id)
+        matching = shown(visible, timeline_filter, reading.reader.ignored, reading.room_id)
+        events[:0] = related(tx, timeline_filter, matching, reading.reader.ignored)
         scanned[:0] = part
     limited = len(events) > limit or not complete
     kept = events[len(events) - limit :] if len(events) > limit else events

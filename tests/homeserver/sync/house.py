@@ -9,6 +9,7 @@ from homeserver.accounts.account_data import AccountData
 from homeserver.devices.device_lists import DeviceLists
 from homeserver.push.rules import PushRules
 from homeserver.push.unread import Unread
+from homeserver.rooms.aggregations import Aggregations
 from homeserver.rooms.serialize import Serializer
 from homeserver.sync.account_data_part import AccountDataPart
 from homeserver.sync.ephemeral import Ephemeral
@@ -50,7 +51,9 @@ class SyncHouse(House):
         )
         self.notifier = Notifier(database, self.clock, self.memberships, ephemeral)
         database.follow(self.notifier.follow)
-        event_format = EventFormat(Serializer(self.events, self.clock))
+        event_format = EventFormat(
+            Serializer(self.events, self.clock), Aggregations(database, self._ignored_users)
+        )
         joined = JoinedRooms(database, self.rooms, event_format, self.typing, LazyMembers())
         left = LeftRooms(database, self.events, event_format)
         self.rooms_part = RoomsPart(
