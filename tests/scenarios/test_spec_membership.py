@@ -73,7 +73,7 @@ def cast(running_server: HearthServer) -> Cast:
 
 
 # What becomes of Bob, by what he is and what Alice does; None where it is refused.
-OUTCOMES = {
+OUTCOMES: dict[str, dict[str, str | None]] = {
     "none": {"invite": "invite", "kick": None, "ban": "ban", "unban": None},
     "invite": {"invite": "invite", "kick": "leave", "ban": "ban", "unban": None},
     "join": {"invite": None, "kick": "leave", "ban": "ban", "unban": None},
@@ -83,7 +83,7 @@ OUTCOMES = {
 }
 
 # What becomes of Bob by what he does himself.
-OWN_OUTCOMES = {
+OWN_OUTCOMES: dict[str, dict[str, str | None]] = {
     "none": {"join": None, "leave": None, "knock": "knock"},
     "invite": {"join": "join", "leave": "leave", "knock": None},
     "join": {"join": "join", "leave": "leave", "knock": None},
@@ -337,7 +337,7 @@ class TestCreating:
 
     def test_what_is_wrong_makes_no_room(self, cast: Cast) -> None:
         before = ok(cast.alice.get("/joined_rooms"))["joined_rooms"]
-        for body in (
+        bodies: tuple[Json, ...] = (
             {"initial_state": [{"type": "m.room.create", "content": {}}]},
             {"initial_state": [{"type": "m.x", "content": {"n": 1.5}}]},
             {"initial_state": [{"type": "m.x" * 200, "content": {}}]},
@@ -362,7 +362,8 @@ class TestCreating:
             {"room_alias_name": "a" * 300},
             {"room_alias_name": "nul\0"},
             {"preset": None, "visibility": 5},
-        ):
+        )
+        for body in bodies:
             response = cast.alice.post("/createRoom", body)
             assert response.status_code in (400, 413), (body, response.text[:300])
         assert ok(cast.alice.get("/joined_rooms"))["joined_rooms"] == before
