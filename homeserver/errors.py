@@ -81,6 +81,10 @@ class UserInUse(MatrixError):
     errcode = "M_USER_IN_USE"
 
 
+class DuplicateAnnotation(MatrixError):
+    errcode = "M_DUPLICATE_ANNOTATION"
+
+
 class InvalidUsername(MatrixError):
     errcode = "M_INVALID_USERNAME"
 

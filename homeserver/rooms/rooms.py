@@ -14,6 +14,8 @@ from twisted.internet.defer import Deferred, FirstError, gatherResults
 from homeserver.errors import BadJson, Forbidden, InvalidParam, NotFound, RoomInUse
 from homeserver.protocol.events import Event
 from homeserver.protocol.ids import fits
+from homeserver.protocol.relations import relation_of
+from homeserver.rooms.children import append_child
 from homeserver.rooms.create import CreateOptions, plan
 from homeserver.rooms.directory import Directory
 from homeserver.rooms.event_store import EventStore
@@ -114,23 +116,18 @@ class Rooms(MembershipVerbs):
         device_id: str | None = None,
         txn_id: str | None = None,
         ts: int | None = None,
+        admin: bool = False,
     ) -> str:
         """Sends a message event; its ID. Sending again under the same transaction ID gives the same ID."""
         if type == "m.room.redaction":
             target = content.get("redacts")
             if not isinstance(target, str):
                 raise BadJson("A redaction names the event it redacts.")
-            reason = content.get("reason")
-            return await self.redact(
-                room_id,
-                sender,
-                target,
-                reason if isinstance(reason, str) else None,
-                device_id=device_id,
-                txn_id=txn_id,
-            )
+            rest = {key: value for key, value in content.items() if key != "redacts"}
+            return await self._redact(room_id, sender, target, rest, device_id, txn_id, admin)
         proposal = Proposal(type, sender, content, None, None, device_id, txn_id, ts)
-        return await self._send_once(room_id, proposal, self._append_one)
+        append = self._append_child if "m.relates_to" in content else self._append_one
+        return await self._send_once(room_id, proposal, append)
 
     async def redact(
         self,
@@ -141,11 +138,29 @@ class Rooms(MembershipVerbs):
         *,
         device_id: str | None = None,
         txn_id: str | None = None,
+        admin: bool = False,
     ) -> str:
-        """Redacts an event; the redaction's ID. Forbidden without the power, unless it is one's own."""
+        """Redacts an event; the redaction's ID. Forbidden without the power, unless it is one's own.
+
+        `admin`: an administrator of this server may redact whatever its users sent.
+        """
         content = {"reason": reason} if reason is not None else {}
+        return await self._redact(room_id, sender, event_id, content, device_id, txn_id, admin)
+
+    async def _redact(
+        self,
+        room_id: str,
+        sender: str,
+        event_id: str,
+        content: dict[str, Any],
+        device_id: str | None,
+        txn_id: str | None,
+        admin: bool,
+    ) -> str:
         proposal = Proposal("m.room.redaction", sender, content, None, event_id, device_id, txn_id)
-        return await self._send_once(room_id, proposal, self._append_redaction)
+        return await self._send_once(
+            room_id, proposal, lambda *args: self._append_redaction(*args, admin=admin)
+        )
 
     async def set_state(
         self,
@@ -197,7 +212,13 @@ class Rooms(MembershipVerbs):
         [stored] = await self._registry.append(room_id, [proposal], guard=_require_member(proposal))
         return stored.event_id
 
-    async def _append_redaction(self, room_id: str, proposal: Proposal) -> str:
+    async def _append_child(self, room_id: str, proposal: Proposal) -> str:
+        relation = relation_of(proposal.content)
+        if relation is None:
+            return await self._append_one(room_id, proposal)
+        return await append_child(self._registry, room_id, proposal, relation, _require_member(proposal))
+
+    async def _append_redaction(self, room_id: str, proposal: Proposal, admin: bool) -> str:
         target_id = proposal.redacts or ""
         room = await self._room_of_member(room_id, proposal.sender)
         target = room.pending.get(target_id) or await self.events.get(target_id)
@@ -206,7 +227,8 @@ class Rooms(MembershipVerbs):
 
         def guard(tip: Head) -> None:
             _require_member(proposal)(tip)
-            if not _may_redact(tip, proposal.sender, target.event):
+            by_admin = admin and self.memberships.is_local(target.event.sender)
+            if not by_admin and not _may_redact(tip, proposal.sender, target.event):
                 raise Forbidden("You do not have the power to redact this event.")
 
         takes_effect = target.event if target.redacted_by is None else None
