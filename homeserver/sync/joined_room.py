@@ -22,9 +22,9 @@ from homeserver.sync.room_parts import (
     heroes,
     previous_batch,
     recent_timeline,
-    state_at_start,
     stored_timelines,
     summary,
+    whole_state,
 )
 from homeserver.sync.typing import Typing
 from storage.database import Database
@@ -156,6 +156,10 @@ class JoinedRooms:
         for start in range(0, len(readings), ROOMS_AT_ONCE):
             some = readings[start : start + ROOMS_AT_ONCE]
             timelines.update(await self._db.read(stored_timelines, some, request))
+        if window.since is not None:
+            for visit in visits:
+                if visit.is_new:  # may overlap what the client had when it was here before
+                    timelines[visit.room_id].limited = True
         return timelines
 
     async def _whole_state(self, request: SyncRequest, room: Room, timeline: Timeline) -> list[str]:
@@ -163,7 +167,7 @@ class JoinedRooms:
         if request.use_state_after:
             entries = dict(room.head.state.entries)
         else:
-            entries = await state_at_start(self._db, room, timeline)
+            entries = await whole_state(self._db, room, timeline)
         if request.lazy_members:
             wanted = self._needed_members(request, room, timeline, include_own=True)
             entries = {key: entry for key, entry in entries.items() if key[0] != MEMBER or key[1] in wanted}

@@ -170,11 +170,21 @@ def _hidden_state(
     return _without_none(hidden)
 
 
-def state_before(tx: Transaction, snapshot: int) -> dict[StateKey, StateEntry]:
-    return snapshots.read(tx, snapshot)
+async def whole_state(db: Database, room: Room, timeline: Timeline) -> dict[StateKey, StateEntry]:
+    """The state to tell with a timeline, so that together they give the state at its end.
+
+    That is the state just before the timeline's first event, and what the timeline leaves out after it.
+    """
+    entries = await _state_at_start(db, room, timeline)
+    ids = {stored.nid for stored in timeline.events}
+    for stored in timeline.tail:
+        event = stored.event
+        if event.key is not None and stored.nid not in ids:
+            entries[event.key] = StateEntry(stored.nid, stored.event_id, event.membership)
+    return entries
 
 
-async def state_at_start(db: Database, room: Room, timeline: Timeline) -> dict[StateKey, StateEntry]:
+async def _state_at_start(db: Database, room: Room, timeline: Timeline) -> dict[StateKey, StateEntry]:
     """The whole state just before the timeline's first event (the current one without a timeline).
 
     Usually that is the current state with the last events taken back; a fork is read from its snapshot.
@@ -188,7 +198,7 @@ async def state_at_start(db: Database, room: Room, timeline: Timeline) -> dict[S
     since_then = room.since(timeline.upto, room.position)
     later = [*timeline.tail, *since_then] if since_then is not None else []
     if not later or not _linear(later, room):
-        return await db.read(state_before, first.state_before)
+        return await db.read(snapshots.read, first.state_before)
     for stored in reversed(later):
         key = stored.event.key
         if key is None:
