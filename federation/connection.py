@@ -64,6 +64,7 @@ class Connection(Protocol):
         self._received = False
         self._in_body = False
         self._complete = False
+        self._keep = False
         self._max_body = max_body
         self._silence = silence
         self._silence_timer: Any = None
@@ -106,7 +107,7 @@ class Connection(Protocol):
                 return
             self.close()
         if self._complete:
-            self._finish(self._parser.should_keep_alive())
+            self._finish(self._keep)
         elif not self._in_body and self._head_size > MAX_HEAD:
             self._fail(BadAnswer("The head of the answer is too large."))
         elif self._silence_timer is not None:
@@ -130,7 +131,7 @@ class Connection(Protocol):
 
     def on_message_begin(self) -> None:
         if self._complete:
-            self.close()  # more than was asked for
+            self._keep = False  # more than was asked for
 
     def on_header(self, name: bytes, value: bytes) -> None:
         self._header_count += 1
@@ -151,6 +152,7 @@ class Connection(Protocol):
         if length.isdigit() and int(length[:20]) > self._max_body:
             raise _TooLarge
         self._in_body = True
+        self._keep = self._parser.should_keep_alive()
         self._silence_timer = self._reactor.callLater(self._silence, self._fall_silent)
 
     def on_body(self, body: bytes) -> None:

@@ -71,11 +71,16 @@ class KeyFetcher:
         self._failed: Expiring[str, int] = Expiring(ASKED_SERVERS)
 
     async def from_origin(self, server_name: str, lane: Lane) -> list[StoredKey]:
-        """All keys known after asking; Unreachable, too, if it was asked only just now."""
+        """All keys known after asking. If it was asked only just now, that answer counts, even if none."""
+        if self._flights.has(server_name):
+            return await self._flights.run(server_name, lambda: self._ask_origin(server_name))
         # A request shows that its origin is there; otherwise a server that failed may wait longer.
         remembered = self._asked if lane is Lane.REQUEST else self._failed
         now = self._clock.now_ms()
         if self._asked.get(server_name, now) or remembered.get(server_name, now):
+            stored = await self._db.read(server_keys.keys_of, [server_name])
+            if server_name in stored:
+                return stored[server_name]
             raise Unreachable(f"{server_name} was asked for its keys only just now.")
         turns = self._turns[lane]
         if len(turns.waiting) >= MAX_WAITING:

@@ -50,6 +50,9 @@ class SingleFlight(Generic[K, T]):
     def __init__(self) -> None:
         self._flights: dict[K, list[Deferred[T]]] = {}
 
+    def has(self, key: K) -> bool:
+        return key in self._flights
+
     def run(self, key: K, work: Callable[[], Coroutine[Any, Any, T]]) -> "Deferred[T]":
         waiting = self._flights.get(key)
         mine: Deferred[T] = Deferred(lambda deferred: self._give_up(key, deferred))

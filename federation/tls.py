@@ -52,27 +52,22 @@ class _Connecting:
         address = as_address(self._name)
         if address is None:
             connection.set_tlsext_host_name(self._name.encode("ascii"))
-        connection.set_app_data(_Identity(tlsProtocol, self._name, address))
+        tlsProtocol.must_be = (self._name, address)
+        connection.set_app_data(tlsProtocol)
         return connection
 
 
-class _Identity:
-    def __init__(self, protocol: Any, name: str, address: str | None) -> None:
-        self._protocol = protocol
-        self._name = name
-        self._address = address
-
-    def verify(self, connection: SSL.Connection) -> None:
-        try:
-            if self._address is not None:
-                verify_ip_address(connection, self._address)
-            else:
-                verify_hostname(connection, self._name)
-        except Exception:  # whatever is wrong with a certificate, the connection must not be used
-            failure: Any = Failure  # untyped in Twisted
-            self._protocol.failVerification(failure())
-
-
 def _on_handshake(connection: SSL.Connection, where: int, ret: int) -> None:
-    if where & SSL.SSL_CB_HANDSHAKE_DONE:
-        connection.get_app_data().verify(connection)
+    """OpenSSL goes on whatever this raises, so whatever is wrong must end the connection here."""
+    if not where & SSL.SSL_CB_HANDSHAKE_DONE:
+        return
+    protocol = connection.get_app_data()
+    try:
+        name, address = protocol.must_be
+        if address is not None:
+            verify_ip_address(connection, address)
+        else:
+            verify_hostname(connection, name)
+    except Exception:
+        failure: Any = Failure  # untyped in Twisted
+        protocol.failVerification(failure())

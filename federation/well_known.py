@@ -90,7 +90,10 @@ class WellKnown:
             reply = await self._get_url(url)
             if reply.status not in _REDIRECTS or b"location" not in reply.headers:
                 return reply
-            url = urljoin(url, reply.headers[b"location"].decode("latin-1"))
+            try:
+                url = urljoin(url, reply.headers[b"location"].decode("latin-1"))
+            except ValueError as error:
+                raise RemoteError(f"{host} redirects to what is no URL.") from error
         raise RemoteError(f"{host} redirects without end.")
 
     async def _get_url(self, url: str) -> Reply:
@@ -106,7 +109,6 @@ class WellKnown:
             ("Host", parts.netloc.rpartition("@")[2]),
             ("User-Agent", "Hearth"),
             ("Accept", "application/json"),
-            ("Connection", "close"),
         ]
         target = Target(host, (Hop(host, port),))
         return await self._http.request(
