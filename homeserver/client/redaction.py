@@ -20,6 +20,12 @@ class Redact(Request, kw_only=True):
 @put("/_matrix/client/v3/rooms/{room_id}/redact/{event_id}/{txn_id}", auth=USER, rate="message")
 async def redact_event(server: Server, me: Requester, req: Redact) -> dict[str, Any]:
     event_id = await server.rooms.redact(
-        req.room_id, me.user_id, req.event_id, req.reason, device_id=me.device_id, txn_id=req.txn_id
+        req.room_id,
+        me.user_id,
+        req.event_id,
+        req.reason,
+        device_id=me.device_id,
+        txn_id=req.txn_id,
+        admin=me.is_admin,
     )
     return {"event_id": event_id}

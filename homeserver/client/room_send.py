@@ -20,7 +20,13 @@ class SendMessage(Request, kw_only=True):
 )  # fmt: skip
 async def send_message(server: Server, me: Requester, req: SendMessage) -> dict[str, Any]:
     event_id = await server.rooms.send(
-        req.room_id, me.user_id, req.event_type, req.content, device_id=me.device_id, txn_id=req.txn_id
+        req.room_id,
+        me.user_id,
+        req.event_type,
+        req.content,
+        device_id=me.device_id,
+        txn_id=req.txn_id,
+        admin=me.is_admin,
     )
     server.presence.active(me.user_id)
     return {"event_id": event_id}

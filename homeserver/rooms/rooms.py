@@ -7,6 +7,7 @@ https://spec.matrix.org/v1.19/client-server-api/#sending-events-to-a-room
 
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from typing import Any
 
 from twisted.internet.defer import Deferred, FirstError, gatherResults
@@ -158,9 +159,8 @@ class Rooms(MembershipVerbs):
         admin: bool,
     ) -> str:
         proposal = Proposal("m.room.redaction", sender, content, None, event_id, device_id, txn_id)
-        return await self._send_once(
-            room_id, proposal, lambda *args: self._append_redaction(*args, admin=admin)
-        )
+        append = partial(self._append_redaction, admin=admin)
+        return await self._send_once(room_id, proposal, append)
 
     async def set_state(
         self,
