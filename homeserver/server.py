@@ -22,6 +22,7 @@ from homeserver.devices.keys import DeviceKeys
 from homeserver.devices.one_time_keys import OneTimeKeys
 from homeserver.devices.signature_upload import SignatureUpload
 from homeserver.devices.to_device import ToDevice
+from homeserver.push.notifications import Notifications
 from homeserver.push.rules import PushRules
 from homeserver.push.unread import Unread
 from homeserver.rooms.aggregations import Aggregations
@@ -30,6 +31,7 @@ from homeserver.rooms.event_store import EventStore
 from homeserver.rooms.history import History
 from homeserver.rooms.public_rooms import PublicRooms
 from homeserver.rooms.relations import Relations
+from homeserver.rooms.reports import Reports
 from homeserver.rooms.rooms import Rooms
 from homeserver.rooms.serialize import Serializer
 from homeserver.sync.filters import Filters
@@ -84,6 +86,7 @@ class Server:
     history: History
     relations: Relations
     aggregations: Aggregations
+    reports: Reports
     serializer: Serializer
     directory: Directory
     public_rooms: PublicRooms
@@ -95,6 +98,7 @@ class Server:
     presence: Presence
     push_rules: PushRules
     unread: Unread
+    notifications: Notifications
     # other servers: a `federation.federation.Federation`, which nothing down here may know
     federation: Any
 

@@ -10,7 +10,7 @@ take the place of the base, are added to be weighed by the caller.
 Each step is one statement for all rooms; rooms and their floors go in as a table of values.
 """
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -90,6 +90,18 @@ def load(
                 _count_members(tx, rooms)
         result.update((room.room_id, room.unread) for room in rooms.values())
     return result
+
+
+def floors(
+    tx: Transaction, user_id: str, rooms: Mapping[int, str], upto: int
+) -> dict[int, Callable[[str | None], int]]:
+    """By the rooms' numbers: up to which position each thread (None: the main timeline) has been read."""
+    found = {nid: _Room(nid, room_id) for nid, room_id in rooms.items()}
+    if found:
+        _read_floors(tx, user_id, {room.room_id: room for room in found.values()})
+        _raise_main_floors(tx, user_id, found, upto)
+        _threads_with_news(tx, user_id, found, upto)
+    return {nid: room.floor_of for nid, room in found.items()}
 
 
 def _load(tx: Transaction, user_id: str, rooms: dict[int, _Room], upto: int, silent: Sequence[str]) -> None:

@@ -35,6 +35,7 @@ from homeserver.devices.to_device import ToDevice
 from homeserver.errors import MatrixError
 from homeserver.protocol.signing import SigningKey
 from homeserver.push.actions import PushActions
+from homeserver.push.notifications import Notifications
 from homeserver.push.rules import PushRules
 from homeserver.push.unread import Unread
 from homeserver.rooms.aggregations import Aggregations
@@ -47,6 +48,7 @@ from homeserver.rooms.memberships import Memberships
 from homeserver.rooms.public_rooms import PublicRooms
 from homeserver.rooms.registry import Registry
 from homeserver.rooms.relations import Relations
+from homeserver.rooms.reports import Reports
 from homeserver.rooms.rooms import Rooms
 from homeserver.rooms.serialize import Serializer
 from homeserver.server import PublicFacts, Server
@@ -118,6 +120,11 @@ def build(config: Config, engine: Engine, signing_key: SigningKey, reactor: Any,
     history = History(registry, account_data.ignored_users)
     aggregations = Aggregations(db, account_data.ignored_users)
 
+    async def has_account(user_id: str) -> bool:
+        return await accounts.get(user_id) is not None
+
+    reports = Reports(clock, name, registry, history, has_account)
+
     async def leave_everything(user_id: str, erased: bool) -> None:
         for row in list((await memberships.of(user_id)).values()):
             if row.membership in ("join", "invite", "knock"):
@@ -186,6 +193,7 @@ def build(config: Config, engine: Engine, signing_key: SigningKey, reactor: Any,
         history=history,
         relations=Relations(db, history),
         aggregations=aggregations,
+        reports=reports,
         serializer=serializer,
         directory=directory,
         public_rooms=public_rooms,
@@ -196,6 +204,7 @@ def build(config: Config, engine: Engine, signing_key: SigningKey, reactor: Any,
         presence=presence,
         push_rules=push_rules,
         unread=unread,
+        notifications=Notifications(registry, push_rules, push_actions.facts, account_data.ignored_users),
         federation=build_federation(config, db, clock, signing_key, reactor),
     )
 

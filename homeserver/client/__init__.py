@@ -30,6 +30,7 @@ from homeserver.client import login as login
 from homeserver.client import login_token as login_token
 from homeserver.client import logout as logout
 from homeserver.client import message_pagination as message_pagination
+from homeserver.client import notifications as notifications
 from homeserver.client import password_management as password_management
 from homeserver.client import presence as presence
 from homeserver.client import profile as profile
@@ -41,6 +42,7 @@ from homeserver.client import refresh as refresh
 from homeserver.client import registration as registration
 from homeserver.client import registration_tokens as registration_tokens
 from homeserver.client import relations as relations
+from homeserver.client import report_content as report_content
 from homeserver.client import room_event_by_timestamp as room_event_by_timestamp
 from homeserver.client import room_send as room_send
 from homeserver.client import room_state as room_state

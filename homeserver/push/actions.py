@@ -43,7 +43,7 @@ class PushActions:
 
     def of_event(self, event: Event, head: Head) -> tuple[int, str | None, list[PushAction]]:
         """(base, thread root, rows). `head` is the room after the event."""
-        facts = Facts(head.joined, _permission(event, head), self._display_names(head))
+        facts = self.facts(event, head)
         base = base_of(event, facts)
         thread = self._thread(event)
         members = self._local_members(event.room_id)
@@ -59,6 +59,10 @@ class PushActions:
             if outcome != bases(ruleset, event.room_id, head.joined)[base]:
                 rows.append(PushAction(user_id, event.room_id, event.event_id, thread, *outcome))
         return base, thread, rows
+
+    def facts(self, event: Event, head: Head) -> Facts:
+        """What push rules ask about the room."""
+        return Facts(head.joined, _permission(event, head), self._display_names(head))
 
     def _named(self, event: Event, head: Head) -> Iterator[str]:
         """The local users whom the event mentions or invites."""

@@ -478,3 +478,149 @@ class TestDates:
         refused(self.near(alice, room_id, 0, "x"), 400, "M_INVALID_PARAM")
         path = f"{V1}{room_path(room_id)}/timestamp_to_event"
         refused(alice.get(path, dir="f"), 400, "M_MISSING_PARAM")
+
+
+class TestReports:
+    def test_events_rooms_and_people(self, server: HearthServer, people: People) -> None:
+        alice, bob, room_id = people
+        admin = server.register_admin()
+        alice.send_state(room_id, "m.room.name", {"name": "The room"})
+        event_id = alice.send(room_id, "rude")
+        path = f"{room_path(room_id)}/report"
+        body = {"reason": "it is rude", "score": -50}
+        assert ok(bob.post(f"{path}/{quote(event_id, safe='')}", body)) == {}
+        assert ok(bob.post(path, {"reason": "a rude room"})) == {}
+        assert ok(bob.post(f"/users/{quote(alice.user_id, safe='')}/report", {"reason": ""})) == {}
+        assert ok(bob.post("/users/%40far%3Aelsewhere/report", {"reason": "far away"})) == {}
+
+        [report] = ok(admin.get("/_synapse/admin/v1/event_reports", room_id=room_id))["event_reports"]
+        assert report["event_id"] == event_id
+        assert (report["reason"], report["score"], report["name"]) == ("it is rude", -50, "The room")
+        assert (report["user_id"], report["sender"]) == (bob.user_id, alice.user_id)
+        one_report = f"/_synapse/admin/v1/event_reports/{report['id']}"
+        found = ok(admin.get(one_report))
+        assert found["event_json"]["content"]["body"] == "rude"
+        assert ok(admin.delete(one_report)) == {}
+        refused(admin.get(one_report), 404, "M_NOT_FOUND")
+        refused(admin.delete(one_report), 404, "M_NOT_FOUND")
+
+        listed = ok(admin.get("/_synapse/admin/v1/room_reports", user_id=bob.user_id))
+        assert [each["reason"] for each in listed["room_reports"]] == ["a rude room"]
+        listed = ok(admin.get("/_synapse/admin/v1/user_reports", user_id=bob.user_id, dir="f", limit=1))
+        assert [each["target_user_id"] for each in listed["user_reports"]] == [alice.user_id]
+        assert (listed["total"], listed["next_token"]) == (2, 1)
+        rest = {"user_id": bob.user_id, "dir": "f", "from": 1}
+        listed = ok(admin.get("/_synapse/admin/v1/user_reports", **rest))
+        assert [each["reason"] for each in listed["user_reports"]] == ["far away"]
+        assert "next_token" not in listed
+        for kind in ("room", "user"):
+            listing = f"/_synapse/admin/v1/{kind}_reports"
+            [first, *_] = ok(admin.get(listing, user_id=bob.user_id))[f"{kind}_reports"]
+            assert ok(admin.get(f"{listing}/{first['id']}"))["id"] == first["id"]
+            ok(admin.delete(f"{listing}/{first['id']}"))
+            refused(admin.get(f"{listing}/{first['id']}"), 404, "M_NOT_FOUND")
+
+    def test_refusals(self, server: HearthServer, people: People) -> None:
+        alice, bob, room_id = people
+        event_id = quote(alice.send(room_id, "hello"), safe="")
+        path = f"{room_path(room_id)}/report"
+        refused(server.register("carol").post(f"{path}/{event_id}", {}), 404, "M_NOT_FOUND")
+        refused(bob.post(f"{path}/$nothing", {}), 404, "M_NOT_FOUND")
+        refused(bob.post("/rooms/!nowhere:here/report", {"reason": ""}), 404, "M_NOT_FOUND")
+        nobody = quote(f"@nobody-at-all:{alice.user_id.partition(':')[2]}", safe="")
+        refused(bob.post(f"/users/{nobody}/report", {"reason": ""}), 404, "M_NOT_FOUND")
+        refused(bob.post("/users/nobody/report", {"reason": ""}), 400, "M_INVALID_PARAM")
+        refused(bob.post(path, {}), 400, "M_BAD_JSON")
+        refused(bob.post(path, {"reason": "x" * 20_000}), 400, "M_BAD_JSON")
+        bob.leave(room_id)
+        refused(bob.post(f"{path}/{event_id}", {"reason": ""}), 404, "M_NOT_FOUND")
+        refused(bob.get("/_synapse/admin/v1/event_reports"), 403, "M_FORBIDDEN")
+
+
+class TestNotifications:
+    def listed(self, client: Client, **query: Any) -> list[tuple[str, bool]]:
+        page = ok(client.get("/notifications", **query))
+        return [(each["event"]["content"].get("body", ""), each["read"]) for each in page["notifications"]]
+
+    def test_what_one_was_notified_of(self, server: HearthServer, people: People) -> None:
+        alice, bob, room_id = people
+        alice.send(room_id, "one")
+        bob.send(room_id, "my own")
+        mention = {"msgtype": "m.text", "body": "you", "m.mentions": {"user_ids": [bob.user_id]}}
+        alice.send(room_id, mention)
+        other = alice.create_room(preset="public_chat", name="other")
+        alice.send(other, "before Bob")
+        bob.join(other)
+        last = alice.send(other, "two")
+        assert self.listed(bob) == [("two", False), ("you", False), ("one", True)]
+        assert self.listed(bob, only="highlight") == [("you", False)]
+        page = ok(bob.get("/notifications", only="highlight"))
+        [highlighted] = page["notifications"]
+        assert "notify" in highlighted["actions"]
+        assert any(
+            isinstance(action, dict) and action["set_tweak"] == "highlight"
+            for action in highlighted["actions"]
+        )
+        assert (highlighted["room_id"], "next_token" in page) == (room_id, False)
+        ok(bob.post(f"{room_path(other)}/receipt/m.read/{quote(last, safe='')}"))
+        assert self.listed(bob)[0] == ("two", True)
+        redact(alice, other, last)
+        assert self.listed(bob) == [("you", False), ("one", True)]
+        ignore(bob, alice)
+        assert self.listed(bob) == []
+        assert self.listed(alice) == [("my own", True)]
+
+    def test_pages(self, people: People) -> None:
+        alice, bob, room_id = people
+        rooms = [room_id, *(alice.create_room(preset="public_chat") for _ in range(3))]
+        for each in rooms[1:]:
+            bob.join(each)
+        sent = [alice.send(rooms[number % 4], str(number)) for number in range(9)]
+        seen: list[str] = []
+        query: Json = {"limit": 4}
+        while True:
+            page = ok(bob.get("/notifications", **query))
+            seen += [each["event"]["event_id"] for each in page["notifications"]]
+            if "next_token" not in page:
+                break
+            query["from"] = page["next_token"]
+        assert seen == sent[::-1]
+
+    def test_own_rules_and_invites(self, server: HearthServer, people: People) -> None:
+        alice, bob, room_id = people
+        invited = alice.create_room()
+        alice.invite(invited, bob.user_id)
+        alice.send(room_id, "quiet")
+        rule = f"/pushrules/global/room/{quote(room_id, safe='')}"
+        ok(bob.put(rule, {"actions": []}))
+        assert [room for _, room in self.rooms(bob)] == [invited]
+        ok(bob.delete(rule))
+        assert [room for _, room in self.rooms(bob)] == [room_id, invited]
+        bob.leave(room_id)
+        assert [room for _, room in self.rooms(bob)] == [invited]
+
+    def rooms(self, client: Client) -> list[tuple[str, str]]:
+        page = ok(client.get("/notifications"))
+        return [(each["event"]["type"], each["room_id"]) for each in page["notifications"]]
+
+    def test_a_message_to_all_lights_up(self, people: People) -> None:
+        alice, bob, room_id = people
+        to_all = {"msgtype": "m.text", "body": "all", "m.mentions": {"room": True}}
+        alice.send(room_id, to_all)
+        alice.send(room_id, "plain")
+        assert self.listed(bob, only="highlight") == [("all", False)]
+
+    def test_threads_are_read_apart(self, people: People) -> None:
+        alice, bob, room_id = people
+        root = alice.send(room_id, "root")
+        reply = alice.send(room_id, relating("m.thread", root, "reply"))
+        ok(bob.post(f"{room_path(room_id)}/receipt/m.read/{quote(root, safe='')}", {"thread_id": "main"}))
+        assert self.listed(bob) == [("reply", False), ("root", True)]
+        ok(bob.post(f"{room_path(room_id)}/receipt/m.read/{quote(reply, safe='')}", {"thread_id": root}))
+        assert self.listed(bob) == [("reply", True), ("root", True)]
+
+    def test_refusals(self, server: HearthServer) -> None:
+        alice = server.register("alice")
+        refused(alice.get("/notifications", **{"from": "x"}), 400, "M_INVALID_PARAM")
+        refused(alice.get("/notifications", limit=0), 400, "M_INVALID_PARAM")
+        assert ok(alice.get("/notifications")) == {"notifications": []}
