@@ -222,6 +222,9 @@ class Config:
     rc_room_creation: RateLimit = option(
         RateLimit(per_second=1, burst_count=30), "Making rooms, for each user."
     )
+    rc_reports: RateLimit = option(
+        RateLimit(per_second=0.2, burst_count=20), "Reporting events, rooms and people, for each user."
+    )
     rate_limit_tiers: tuple[RateLimitTier, ...] = option(
         (),
         "Who has limits of their own: bots, say. The first tier that fits counts. Administrators have none.",
