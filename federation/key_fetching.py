@@ -28,7 +28,8 @@ from storage.server_keys import StoredKey
 
 log = Logger()
 
-LIMITS = Limits(seconds=10.0, max_body=256 * 1024, backoff=Backoff.IGNORE)
+# Enough for a web site that does not answer, before the server that does.
+LIMITS = Limits(seconds=25.0, max_body=256 * 1024, backoff=Backoff.IGNORE)
 NOTARY_LIMITS = Limits(seconds=30.0, max_body=4 * 1024 * 1024, backoff=Backoff.HEED)
 AT_ONCE = 32
 MAX_WAITING = 200

@@ -23,8 +23,8 @@ from homeserver.errors import RemoteError
 from homeserver.protocol.ids import is_valid_server_name
 
 PATH = "/.well-known/matrix/server"
-REQUEST_SECONDS = 15.0
-TOTAL_SECONDS = 30.0
+REQUEST_SECONDS = 8.0
+TOTAL_SECONDS = 16.0
 MAX_BODY = 50 * 1024
 MAX_REDIRECTS = 5
 CACHED_HOSTS = 4096

@@ -10,7 +10,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.defer import Deferred, TimeoutError, fail, succeed
 from twisted.names import dns, error
 from twisted.trial import unittest
 
@@ -39,6 +39,7 @@ from tests.federation.authority import Authority
 from tests.federation.remote import Asked, Remote, the_reactor
 from tests.homeserver.sync.fakes import FakeClock
 
+records: Any = dns  # untyped in Twisted
 DAY_MS = 24 * 3_600_000
 
 
@@ -55,24 +56,24 @@ class FakeRecords:
 
     def lookupAddress(self, name: str, timeout: Any = None) -> "Deferred[Any]":
         found = [each for each in self.addresses.get(name, []) if ":" not in each]
-        return self._answer("A", name, [dns.Record_A(each, self.ttl) for each in found])
+        return self._answer("A", name, [records.Record_A(each, self.ttl) for each in found])
 
     def lookupIPV6Address(self, name: str, timeout: Any = None) -> "Deferred[Any]":
         found = [each for each in self.addresses.get(name, []) if ":" in each]
-        return self._answer("AAAA", name, [dns.Record_AAAA(each, self.ttl) for each in found])
+        return self._answer("AAAA", name, [records.Record_AAAA(each, self.ttl) for each in found])
 
     def lookupService(self, name: str, timeout: Any = None) -> "Deferred[Any]":
         found = self.services.get(name, [])
-        records = [dns.Record_SRV(*numbers, target.encode(), self.ttl) for *numbers, target in found]
-        return self._answer("SRV", name, records)
+        made = [records.Record_SRV(*numbers, target.encode(), self.ttl) for *numbers, target in found]
+        return self._answer("SRV", name, made)
 
-    def _answer(self, kind: str, name: str, records: Sequence[Any]) -> "Deferred[Any]":
+    def _answer(self, kind: str, name: str, found: Sequence[Any]) -> "Deferred[Any]":
         self.asked.append((kind, name))
         if name in self.broken:
-            return fail(error.DNSQueryTimeoutError(1))
-        if not records:
+            return fail(TimeoutError())
+        if not found:
             return fail(error.DNSNameError())
-        headers = [dns.RRHeader(name.encode(), each.TYPE, ttl=self.ttl, payload=each) for each in records]
+        headers = [dns.RRHeader(name.encode(), each.TYPE, ttl=self.ttl, payload=each) for each in found]
         return succeed((headers, [], []))
 
 

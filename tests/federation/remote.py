@@ -95,7 +95,8 @@ class RemoteConnection(Protocol):
 
     def _start(self) -> None:
         self._parser = httptools.HttpRequestParser(self)
-        self._url, self._headers, self._body = b"", {}, b""
+        self._url, self._body = b"", b""
+        self._headers: dict[str, str] = {}
 
     def dataReceived(self, data: bytes) -> None:
         try:

@@ -46,7 +46,7 @@ class Authentication(FederationCase):
         self.sender_port = self.serve(self.sender)
         for here in (self.receiver, self.sender):
             here.records.addresses = {"sender.test": ["127.0.0.1"], "receiver.test": ["127.0.0.1"]}
-            here.http._tls = _AnyName(here.http._tls)
+            here.http._tls = _AnyName(here.http._tls)  # type: ignore[assignment]
             here.records.services = {
                 "_matrix-fed._tcp.sender.test": [(1, 1, self.sender_port, "sender.test")],
                 "_matrix-fed._tcp.receiver.test": [(1, 1, self.port, "receiver.test")],

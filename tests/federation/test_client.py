@@ -1,6 +1,10 @@
 """Asking other servers, over real TLS: what is sent, what is believed, and what ends a bad answer."""
 
 import tracemalloc
+from collections.abc import Iterator
+from typing import Any
+
+from twisted.internet.defer import Deferred, gatherResults
 
 from federation import connection, http_client
 from federation.client import Backoff, Limits, path_of
@@ -55,7 +59,7 @@ class Asking(FederationCase):
         chunked = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n"
         interim = b"HTTP/1.1 103 Early Hints\r\nX: y\r\n\r\n" + answer({"a": 1})
         open_ended = [b"HTTP/1.1 200 OK\r\n\r\n", b'{"b":', b"2}", Remote.CLOSE]
-        replies = iter([chunked, interim, open_ended])
+        replies: Iterator[bytes | list[bytes]] = iter([chunked, interim, open_ended])
         remote = self.make_remote(lambda asked: next(replies))
         assert [await here.client.get(remote.name, PATH) for _ in range(3)] == [{}, {"a": 1}, {"b": 2}]
 
@@ -77,8 +81,6 @@ class Asking(FederationCase):
     async def test_many_requests_to_one_server_take_turns(self) -> None:
         here = self.make_here()
         remote = self.make_remote(lambda asked: [b"", answer({})], pause=0.02)
-        from twisted.internet.defer import Deferred, gatherResults
-
         asking = [Deferred.fromCoroutine(here.client.get(remote.name, PATH)) for _ in range(40)]
         assert await gatherResults(asking) == [{}] * 40
         assert remote.opened <= 40
@@ -132,7 +134,8 @@ class Lying(FederationCase):
         assert "seconds" in await self.refused(pieces, Unreachable, SHORT, pause=0.05)
 
     async def test_an_answer_that_stops(self) -> None:
-        self.patch(http_client, "SILENCE_SECONDS", 0.1)
+        patch: Any = self.patch  # untyped in Twisted
+        patch(http_client, "SILENCE_SECONDS", 0.1)
         pieces = [b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n", b" "]
         assert "half-way" in await self.refused(pieces, Unreachable)
 

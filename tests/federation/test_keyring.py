@@ -177,7 +177,8 @@ class Notaries(FederationCase):
             (document,) = found["server_keys"]
             verify_json(document, owner.name, owner.key.verify_key)
             verify_json(document, notary.name, notary.key.verify_key)
-        wanted = {owner.name: {"ed25519:k1": {}}, notary.name: {}, "localhost:1": {}, "no name": {}}
+        wanted: dict[str, Any] = {owner.name: {"ed25519:k1": {}}, notary.name: {}}
+        wanted |= {"localhost:1": {}, "no name": {}}
         found = await here.client.post(
             f"localhost:{port}", "/_matrix/key/v2/query", {"server_keys": wanted}
         )
