@@ -171,6 +171,9 @@ PUBLIC = {
     # Whoever knows an alias may ask where it leads, and of any room whether the directory lists it.
     ("GET", "/_matrix/client/v3/directory/room/{room_alias}", "room_alias"),
     ("GET", "/_matrix/client/v3/directory/list/room/{room_id}", "room_id"),
+    # It is others whom one reports, and rooms one need not be in.
+    ("POST", "/_matrix/client/v3/users/{user_id}/report", "user_id"),
+    ("POST", "/_matrix/client/v3/rooms/{room_id}/report", "room_id"),
 }
 
 OUT_OF_REACH = {
