@@ -155,9 +155,10 @@ class HttpClient:
 
     async def _connect_hop(self, target: Target, hop: Hop) -> Connection:
         addresses = await self._resolver.addresses(hop.host)
+        # The name means nothing any more, and Twisted would refuse some that DNS takes.
         # zope's interfaces are not known to the type checker
         endpoint: Any = HostnameEndpoint(
-            _FixedAddresses(self._reactor, addresses), hop.host.strip("[]"), hop.port, CONNECT_SECONDS
+            _FixedAddresses(self._reactor, addresses), b"found.invalid", hop.port, CONNECT_SECONDS
         )
         name: Any = self._tls.for_name(target.name)
         secured: Any = wrapClientTLS(name, endpoint)

@@ -72,6 +72,13 @@ class Asking(FederationCase):
         error = await self.assert_raises(Refused, here.client.get(remote.name, PATH))
         assert (error.status, error.errcode) == (400, "M_UNKNOWN")
 
+    async def test_odd_host_names(self) -> None:
+        here = self.make_here()
+        for host in ("-a.test", "a--b.test", "xn--zz.test", "UPPER.test"):
+            remote = self.make_remote(lambda asked: answer({}), host)
+            here.records.addresses[host.lower()] = ["127.0.0.1"]
+            assert await here.client.get(f"{host}:{remote.port}", PATH) == {}, host
+
     async def test_redirects_are_not_followed(self) -> None:
         here = self.make_here()
         remote = self.make_remote(lambda asked: answer({}, 302, Location="/elsewhere"))
