@@ -37,6 +37,10 @@ class GuestAccessForbidden(Forbidden):
     errcode = "M_GUEST_ACCESS_FORBIDDEN"
 
 
+class InviteBlocked(Forbidden):
+    errcode = "M_INVITE_BLOCKED"
+
+
 class NotFound(MatrixError):
     status, errcode = 404, "M_NOT_FOUND"
 

@@ -23,6 +23,7 @@ from storage.filters import delete_filters
 FULLY_READ = "m.fully_read"
 PUSH_RULES = "m.push_rules"
 IGNORED_USER_LIST = "m.ignored_user_list"
+INVITE_PERMISSION = "m.invite_permission_config"
 
 SERVER_MANAGED = frozenset({FULLY_READ, PUSH_RULES})
 """Written through interfaces of their own, never as account data."""
@@ -82,6 +83,11 @@ class AccountData:
                 self._ignored.clear()
             self._ignored[user_id] = ignored
         return ignored
+
+    async def blocks_invites(self, user_id: str) -> bool:
+        """https://spec.matrix.org/v1.19/client-server-api/#invite-permission"""
+        content = await self._db.read(store.get_account_data, user_id, None, INVITE_PERMISSION)
+        return content is not None and orjson.loads(content).get("default_action") == "block"
 
     def _follow(self, changes: Sequence[Change]) -> None:
         for change in changes:

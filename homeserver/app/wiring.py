@@ -114,7 +114,9 @@ def build(config: Config, engine: Engine, signing_key: SigningKey, reactor: Any,
     unread = Unread(db, push_rules, account_data.ignored_users)
     directory = Directory(registry, name)
     public_rooms = PublicRooms(db)
-    rooms = Rooms(db, registry, shown_profile, directory, config.default_room_version)
+    rooms = Rooms(
+        db, registry, shown_profile, directory, config.default_room_version, account_data.blocks_invites
+    )
     Guests(db, rooms)
     serializer = Serializer(events, clock)
     history = History(registry, account_data.ignored_users)

@@ -9,7 +9,7 @@ itself is no new event, who can vouch for a restricted join, and clear words for
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
-from homeserver.errors import Forbidden, GuestAccessForbidden, InvalidParam, NotFound
+from homeserver.errors import Forbidden, GuestAccessForbidden, InvalidParam, InviteBlocked, NotFound
 from homeserver.protocol.ids import is_valid_user_id
 from homeserver.rooms.head import MEMBER, Head, Proposal
 from homeserver.rooms.registry import Registry, Room
@@ -17,15 +17,17 @@ from storage import memberships as store
 
 Profile = dict[str, Any]
 ProfileOf = Callable[[str], Awaitable[Profile]]
+BlocksInvites = Callable[[str], Awaitable[bool]]
 VOUCHER = "join_authorised_via_users_server"
 
 
 class MembershipVerbs:
     """Each verb returns when the membership is committed. `profile_of` gives displayname and avatar_url."""
 
-    def __init__(self, registry: Registry, profile_of: ProfileOf) -> None:
+    def __init__(self, registry: Registry, profile_of: ProfileOf, blocks_invites: BlocksInvites) -> None:
         self._registry = registry
         self._profile_of = profile_of
+        self._blocks_invites = blocks_invites
 
     async def join(
         self,
@@ -66,11 +68,10 @@ class MembershipVerbs:
         content: Mapping[str, Any] | None = None,
     ) -> None:
         self._require_user_id(target)
-        if not self._registry.memberships.is_local(target):
-            raise Forbidden("Users of other servers cannot be invited: this server does not federate.")
         room = await self._room_of_member(room_id, sender)
         if room.tip.membership(target) == "join":
             raise Forbidden("They are in the room already.")
+        await self._require_invitable(target)
         await self._set(room_id, sender, target, "invite", reason, content)
 
     async def knock(self, room_id: str, user_id: str, reason: str | None = None) -> None:
@@ -215,6 +216,13 @@ class MembershipVerbs:
         pending = room.pending.get(event_id)
         stored = pending or await self._registry.events.get(event_id)
         return stored.event.content if stored is not None else None
+
+    async def _require_invitable(self, user_id: str) -> None:
+        self._require_user_id(user_id)
+        if not self._registry.memberships.is_local(user_id):
+            raise Forbidden("Users of other servers cannot be invited: this server does not federate.")
+        if await self._blocks_invites(user_id):
+            raise InviteBlocked(f"{user_id} does not want to be invited.")
 
     def _require_user_id(self, user_id: str) -> None:
         if not is_valid_user_id(user_id):

@@ -21,7 +21,7 @@ from homeserver.rooms.create import CreateOptions, plan
 from homeserver.rooms.directory import Directory
 from homeserver.rooms.event_store import EventStore
 from homeserver.rooms.head import MEMBER, Head, Proposal
-from homeserver.rooms.membership import VOUCHER, MembershipVerbs, ProfileOf
+from homeserver.rooms.membership import VOUCHER, BlocksInvites, MembershipVerbs, ProfileOf
 from homeserver.rooms.memberships import Memberships
 from homeserver.rooms.registry import Registry, Room, RoomMovedOn
 from storage import events as event_rows
@@ -40,8 +40,9 @@ class Rooms(MembershipVerbs):
         profile_of: ProfileOf,
         aliases: Directory,
         default_version: str,
+        blocks_invites: BlocksInvites,
     ) -> None:
-        super().__init__(registry, profile_of)
+        super().__init__(registry, profile_of, blocks_invites)
         self._db = db
         self._aliases = aliases
         self._default_version = default_version
@@ -93,9 +94,7 @@ class Rooms(MembershipVerbs):
             if await self._aliases.is_taken(alias):
                 raise RoomInUse("That alias is taken.")
         for invitee in options.invite:
-            self._require_user_id(invitee)
-            if not self.memberships.is_local(invitee):
-                raise Forbidden("Users of other servers cannot be invited: this server does not federate.")
+            await self._require_invitable(invitee)
         profiles = {each: await self._profile_of(each) for each in {user_id, *options.invite}}
         planned = plan(user_id, options, self._default_version, profiles, alias)
 
@@ -201,8 +200,8 @@ class Rooms(MembershipVerbs):
         if not isinstance(membership, str):
             raise BadJson("A member event has a membership.")
         self._require_user_id(target)
-        if membership == "invite" and not self.memberships.is_local(target):
-            raise Forbidden("Users of other servers cannot be invited: this server does not federate.")
+        if membership == "invite":
+            await self._require_invitable(target)
         content = {key: value for key, value in content.items() if key != VOUCHER}
         if membership == "join" and sender == target and room.tip.membership(target) != "join":
             content = {**content, **await self._vouched(room, target)}

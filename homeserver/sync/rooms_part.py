@@ -105,7 +105,9 @@ class RoomsPart:
             visit.unread = counts[visit.room_id]
         answer.join = await self._joined.parts(request, window, visits, ignored)
         for row in rows:
-            if row.membership == "invite" and row.position > window.after and row.sender not in ignored:
+            if row.membership == "invite" and row.position > window.after:
+                if row.sender in ignored or await self._account_data.blocks_invites(request.user_id):
+                    continue
                 answer.invite[row.room_id] = {"invite_state": {"events": _stripped(row)}}
             elif row.membership == "knock" and row.position > window.after:
                 answer.knock[row.room_id] = {"knock_state": {"events": _stripped(row)}}

@@ -259,6 +259,60 @@ class TestVerbs:
         refused(join(cast.bob, room_id), 403, "M_FORBIDDEN")
 
 
+class TestBlockingInvites:
+    """https://spec.matrix.org/v1.19/client-server-api/#invite-permission"""
+
+    def test_on_every_way_to_invite(self, server: HearthServer, cast: Cast) -> None:
+        shy = server.register("shy")
+        earlier = cast.alice.create_room(invite=[shy.user_id])
+        room_id = cast.alice.create_room()
+        setting = f"/user/{quote(shy.user_id)}/account_data/m.invite_permission_config"
+        ok(shy.put(setting, {"default_action": "block"}))
+        refused(act(cast.alice, "invite", room_id, shy), 403, "M_INVITE_BLOCKED")
+        path = f"{room_path(room_id)}/state/m.room.member/{quote(shy.user_id)}"
+        refused(cast.alice.put(path, {"membership": "invite"}), 403, "M_INVITE_BLOCKED")
+        before = ok(cast.alice.get("/joined_rooms"))
+        refused(cast.alice.post("/createRoom", {"invite": [shy.user_id]}), 403, "M_INVITE_BLOCKED")
+        assert ok(cast.alice.get("/joined_rooms")) == before
+        assert earlier not in shy.sync().get("rooms", {}).get("invite", {})
+        ok(shy.put(setting, {}))
+        ok(act(cast.alice, "invite", room_id, shy))
+        assert shy.sync(since=None)["rooms"]["invite"].keys() == {earlier, room_id}
+
+    def test_odd_settings_block_nobody(self, server: HearthServer, cast: Cast) -> None:
+        odd = server.register("odd")
+        setting = f"/user/{quote(odd.user_id)}/account_data/m.invite_permission_config"
+        for content in ({"default_action": "allow"}, {"default_action": ["block"]}, {"block": True}):
+            ok(odd.put(setting, content))
+            cast.alice.create_room(invite=[odd.user_id])
+
+
+class TestCreators:
+    """https://spec.matrix.org/v1.19/rooms/v12/"""
+
+    def test_nobody_is_above_them(self, cast: Cast) -> None:
+        room_id = cast.alice.create_room(
+            room_version="12",
+            invite=[cast.bob.user_id, cast.carol.user_id],
+            creation_content={"additional_creators": [cast.bob.user_id]},
+        )
+        cast.bob.join(room_id)
+        cast.carol.join(room_id)
+        levels = content(cast.bob, room_id, "m.room.power_levels")
+        cast.bob.send_state(
+            room_id, "m.room.power_levels", levels | {"users": {cast.carol.user_id: 2**53 - 1}}
+        )
+        for creator in (cast.alice, cast.bob):
+            for verb in ("kick", "ban"):
+                refused(act(cast.carol, verb, room_id, creator), 403, "M_FORBIDDEN")
+        path = f"{room_path(room_id)}/state/m.room.power_levels/"
+        for creator in (cast.alice, cast.bob):
+            listed = levels | {"users": {creator.user_id: 100}}
+            assert cast.alice.put(path, listed).status_code in (400, 403)
+        ok(act(cast.bob, "kick", room_id, cast.carol))
+        cast.alice.send_state(room_id, "m.room.tombstone", {"body": "x", "replacement_room": "!a"})
+
+
 class TestCreating:
     def test_names_override_the_initial_state(self, cast: Cast) -> None:
         state = [

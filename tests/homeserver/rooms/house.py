@@ -51,9 +51,12 @@ class House:
         database.follow(self.registry.follow)
         self.directory = Directory(self.registry, "here")
         aliases: Any = self.directory
-        self.rooms = Rooms(database, self.registry, self._profile, aliases, "12")
+        self.rooms = Rooms(database, self.registry, self._profile, aliases, "12", self._blocks_invites)
         self.public_rooms = PublicRooms(database)
         self.history = History(self.registry, self._ignored_users)
+
+    async def _blocks_invites(self, user_id: str) -> bool:
+        return False
 
     async def _profile(self, user_id: str) -> dict[str, Any]:
         return {"displayname": user_id[1:].partition(":")[0]}
