@@ -66,7 +66,7 @@ def bundle(client: Client, room_id: str, event_id: str) -> Json:
 
 
 def ignore(client: Client, *others: Client) -> None:
-    listed = {other.user_id: {} for other in others}
+    listed: Json = {other.user_id: {} for other in others}
     path = f"/user/{quote(client.user_id, safe='')}/account_data/m.ignored_user_list"
     ok(client.put(path, {"ignored_users": listed}))
 
@@ -315,7 +315,7 @@ class TestBundles:
         assert not timeline["limited"]
         assert all("m.relations" not in event["unsigned"] for event in timeline["events"])
 
-    def test_after_a_restart(self, server: HearthServer, people: People) -> None:
+    def test_when_the_root_is_no_longer_in_memory(self, people: People) -> None:
         alice, bob, room_id = people
         root = alice.send(room_id, "root")
         assert bundle(bob, room_id, root) == {}
