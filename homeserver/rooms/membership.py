@@ -39,25 +39,36 @@ class MembershipVerbs:
         guest: bool = False,
     ) -> str:
         """The room's ID. A user who is joined stays so, without a new event."""
-        room = await self._settled(room_id, user_id)
-        if room.tip.membership(user_id) == "join":
+        while True:
+            room = await self._settled(room_id, user_id)
+            if room.tip.membership(user_id) == "join":
+                return room_id
+            if guest:
+                await self._require_guests_welcome(room)
+            extra = {
+                key: value for key, value in (content or {}).items() if key not in ("membership", VOUCHER)
+            }
+            extra.update(await self._vouched(room, user_id))
+            try:
+                await self._set(room_id, user_id, user_id, "join", reason, extra, _unless(user_id, "join"))
+            except _Done:
+                continue  # by another request of theirs, meanwhile
             return room_id
-        if guest:
-            await self._require_guests_welcome(room)
-        extra = {key: value for key, value in (content or {}).items() if key not in ("membership", VOUCHER)}
-        extra.update(await self._vouched(room, user_id))
-        await self._set(room_id, user_id, user_id, "join", reason, extra)
-        return room_id
 
     async def leave(self, room_id: str, user_id: str, reason: str | None = None) -> None:
         """Leaves, or declines an invite, or withdraws a knock."""
-        room = await self._settled(room_id, user_id)
-        membership = room.tip.membership(user_id)
-        if membership == "leave":
+        while True:
+            room = await self._settled(room_id, user_id)
+            membership = room.tip.membership(user_id)
+            if membership == "leave":
+                return
+            if membership is None:
+                raise Forbidden("You are not in this room.")
+            try:
+                await self._set(room_id, user_id, user_id, "leave", reason, guard=_unless(user_id, "leave"))
+            except _Done:
+                continue
             return
-        if membership is None:
-            raise Forbidden("You are not in this room.")
-        await self._set(room_id, user_id, user_id, "leave", reason)
 
     async def invite(
         self,
@@ -227,3 +238,15 @@ class MembershipVerbs:
     def _require_user_id(self, user_id: str) -> None:
         if not is_valid_user_id(user_id):
             raise InvalidParam(f"{user_id!r} is not a user ID.")
+
+
+class _Done(Exception):
+    """What was to be set is set already."""
+
+
+def _unless(user_id: str, membership: str) -> Callable[[Head], None]:
+    def guard(tip: Head) -> None:
+        if tip.membership(user_id) == membership:
+            raise _Done
+
+    return guard
