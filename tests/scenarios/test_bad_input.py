@@ -190,10 +190,11 @@ def test_other_peoples_things_are_out_of_reach(endpoint: Endpoint, stage: Stage)
     mallory, method = stage.mallory, endpoint.method
     attacks = []
     for name, each in foreign(endpoint, mallory, stage.alice):
-        public = (method, endpoint.paths[0], name) in PUBLIC or "/profile/" in endpoint.paths[0]
+        profile = method == "GET" and "/profile/" in endpoint.paths[0]
+        public = profile or (method, endpoint.paths[0], name) in PUBLIC
         # Account data and tags are one's own notes, seen by nobody else, about whatever room they name.
         own_note = name == "room_id" and "/user/{user_id}/rooms/" in endpoint.paths[0]
-        if not (method == "GET" and public) and not own_note:
+        if not public and not own_note:
             each.expected = OUT_OF_REACH
         attacks.append(each)
     attack(stage.server, method, mallory.person, attacks)
