@@ -45,9 +45,11 @@ class Memberships:
         try:
             rows = await self._db.read(memberships.of_user, user_id)
         finally:
-            loads = self._loads[user_id]
-            loads.remove(meanwhile)
-            if not loads:
+            # By identity: another load may have heard of just the same changes, or of none.
+            others = [each for each in self._loads[user_id] if each is not meanwhile]
+            if others:
+                self._loads[user_id] = others
+            else:
                 del self._loads[user_id]
         for change in meanwhile:
             change(rows)
