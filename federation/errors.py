@@ -8,7 +8,7 @@ another one or tell the user), everything else is the absence of one (try again 
 
 from typing import Any
 
-from homeserver.errors import Forbidden, RemoteError
+from homeserver.errors import Forbidden, MatrixError, NotFound, RemoteError
 
 
 class Unreachable(RemoteError):
@@ -46,3 +46,18 @@ class NotFederated(Forbidden):
 
     def __init__(self, server_name: str) -> None:
         super().__init__(f"This server does not federate with {server_name}.")
+
+
+class BadGateway(MatrixError):
+    """What a client reads when its request needed another server, which failed."""
+
+    status = 502
+
+
+def for_client(error: RemoteError, what: str) -> MatrixError:
+    """The client's answer where `what` was asked of another server: its "no" is passed on, in our words."""
+    if isinstance(error, Refused) and error.status == 404:
+        return NotFound(f"{what} not found.")
+    if isinstance(error, Refused) and error.status == 403:
+        return Forbidden(f"{what}: {error.server_name} does not tell.")
+    return BadGateway(f"{what}: the server that knows it did not answer well.")

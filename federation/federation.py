@@ -26,6 +26,7 @@ class Federation:
     destinations: Destinations
     whitelist: Whitelist
     serve_server_wellknown: bool = False
+    serve_public_rooms: bool = False
 
 
 def of(server: Server) -> Federation:

@@ -43,7 +43,7 @@ class ProfileTooLarge(MatrixError):
 
 class RemoteProfiles(Protocol):
     async def profile(self, user_id: str, key: str | None) -> Profile:
-        """Asks the user's server, for one field or for all. NotFound, Forbidden as it answers."""
+        """Asks the user's server, for one field or for all. NotFound, Forbidden as it answers, or 502."""
         ...
 
 
@@ -140,6 +140,10 @@ class Profiles:
             if change.stream == "profile":
                 self._changes += 1
                 self._cache.pop(change.data, None)
+
+
+def is_valid_key(key: str) -> bool:
+    return fits(key) and _KEY.fullmatch(key) is not None
 
 
 def _check_key(key: str) -> None:

@@ -47,6 +47,7 @@ def build_federation(
         destinations=destinations,
         whitelist=whitelist,
         serve_server_wellknown=config.serve_server_wellknown,
+        serve_public_rooms=config.allow_public_rooms_over_federation,
     )
 
 

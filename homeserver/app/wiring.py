@@ -9,6 +9,9 @@ from typing import Any
 from twisted.internet.threads import deferToThreadPool
 from twisted.python.threadpool import ThreadPool
 
+from federation.query import Queries
+from federation.room_directory import RoomDirectories
+from federation.user_keys import UserKeys
 from homeserver.accounts.account_data import AccountData
 from homeserver.accounts.accounts import Accounts
 from homeserver.accounts.deactivation import Deactivation
@@ -81,6 +84,11 @@ def build(config: Config, engine: Engine, signing_key: SigningKey, reactor: Any,
     async def in_pool(call: Any, *args: Any) -> Any:
         return await deferToThreadPool(reactor, pool, call, *args)
 
+    # other servers
+    federation = build_federation(config, db, clock, signing_key, reactor)
+    queries = Queries(federation.client)
+    user_keys = UserKeys(federation.client)
+
     # people
     settings = _account_settings(config)
     token_cache = TokenCache()
@@ -96,7 +104,7 @@ def build(config: Config, engine: Engine, signing_key: SigningKey, reactor: Any,
         presence.show_profile(user_id, profile)
         await rooms.update_profile(user_id)
 
-    profiles = Profiles(db, name, on_profile_change=show_profile)
+    profiles = Profiles(db, name, on_profile_change=show_profile, remote=queries)
 
     async def shown_profile(user_id: str) -> dict[str, Any]:
         profile = await profiles.local(user_id)
@@ -112,8 +120,8 @@ def build(config: Config, engine: Engine, signing_key: SigningKey, reactor: Any,
     db.follow(registry.follow)
     db.follow(memberships.follow)
     unread = Unread(db, push_rules, account_data.ignored_users)
-    directory = Directory(registry, name)
-    public_rooms = PublicRooms(db)
+    directory = Directory(registry, name, queries)
+    public_rooms = PublicRooms(db, RoomDirectories(federation.client))
     rooms = Rooms(
         db, registry, shown_profile, directory, config.default_room_version, account_data.blocks_invites
     )
@@ -141,7 +149,7 @@ def build(config: Config, engine: Engine, signing_key: SigningKey, reactor: Any,
     key_backup = KeyBackup(db)
     accounts.on_deactivate.append(key_backup.forget)
     joined_rooms = device_list_rows.joined_rooms
-    device_keys = DeviceKeys(db, name, joined_rooms)
+    device_keys = DeviceKeys(db, name, joined_rooms, user_keys)
     device_lists = DeviceLists(db)
     devices.on_delete.append(device_keys.forget_devices)
     devices.on_rename.append(device_keys.renamed)
@@ -184,9 +192,9 @@ def build(config: Config, engine: Engine, signing_key: SigningKey, reactor: Any,
         filters=Filters(db),
         devices=devices,
         device_keys=device_keys,
-        one_time_keys=OneTimeKeys(db, clock, name),
+        one_time_keys=OneTimeKeys(db, clock, name, user_keys),
         cross_signing=CrossSigning(db, joined_rooms),
-        signatures=SignatureUpload(db, name, joined_rooms),
+        signatures=SignatureUpload(db, name, joined_rooms, user_keys),
         key_backup=key_backup,
         to_device=ToDevice(db, clock, name),
         device_lists=device_lists,
@@ -207,7 +215,7 @@ def build(config: Config, engine: Engine, signing_key: SigningKey, reactor: Any,
         push_rules=push_rules,
         unread=unread,
         notifications=Notifications(registry, push_rules, push_actions.facts, account_data.ignored_users),
-        federation=build_federation(config, db, clock, signing_key, reactor),
+        federation=federation,
     )
 
 

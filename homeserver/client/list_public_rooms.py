@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
-from homeserver.errors import Forbidden, InvalidParam, MissingToken
+from homeserver.errors import InvalidParam, MissingToken
 from homeserver.http.endpoint import OPEN, OPTIONAL, USER, Query, Request, get, post, put
 from homeserver.http.requester import Requester
 from homeserver.protocol.ids import is_valid_server_name
@@ -67,25 +67,18 @@ async def get_public_rooms(server: Server, me: Requester | None, req: GetPublicR
 
 @post(_PUBLIC_ROOMS, auth=USER)
 async def query_public_rooms(server: Server, me: Requester, req: QueryPublicRooms) -> dict[str, Any]:
-    network: str | None = req.third_party_instance_id or EVERYTHING.network
-    if req.include_all_networks:
-        if req.third_party_instance_id:
-            raise InvalidParam("third_party_instance_id and include_all_networks exclude each other.")
-        network = None
     wanted = req.filter or RoomsFilter()
-    search = Search(
-        term=(wanted.generic_search_term or "").casefold(),
-        room_types=frozenset(wanted.room_types) if wanted.room_types is not None else None,
-        network=network,
+    search = Search.of(
+        wanted.generic_search_term, wanted.room_types, req.third_party_instance_id, req.include_all_networks
     )
     return await _list(server, search, req)
 
 
 async def _list(server: Server, search: Search, req: GetPublicRooms | QueryPublicRooms) -> dict[str, Any]:
+    if req.limit is not None and req.limit < 0:
+        raise InvalidParam("The limit is negative.")
     if req.server is not None and req.server != server.config.server_name:
         if not is_valid_server_name(req.server):
             raise InvalidParam("This is not a server name.")
-        raise Forbidden("This server does not federate: it cannot list the rooms of another.")
-    if req.limit is not None and req.limit < 0:
-        raise InvalidParam("The limit is negative.")
+        return await server.public_rooms.page_of(req.server, search, limit=req.limit, since=req.since)
     return await server.public_rooms.page(search, limit=req.limit, since=req.since)

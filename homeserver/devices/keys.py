@@ -31,6 +31,18 @@ class _Upload(NamedTuple):
     fallback: list[OneTimeKey]
 
 
+class DeviceList(NamedTuple):
+    """One user's devices that have keys, and the keys that vouch for them, as other servers may see them.
+
+    `stream_id` is the position of the list's last change; `cross_signing` has what there is of
+    `master_key` and `self_signing_key`.
+    """
+
+    stream_id: int
+    devices: list[dict[str, Any]]
+    cross_signing: dict[str, Any]
+
+
 class _Found(NamedTuple):
     devices: list[tuple[str, str, bytes, str | None]]
     cross_signing: list[CrossSigningKey]
@@ -90,6 +102,10 @@ class DeviceKeys:
     async def query_local(self, wanted: Mapping[str, Collection[str]]) -> dict[str, Any]:
         """What other servers may see of our users' keys."""
         return _local_answer(wanted, await self._db.read(_find, list(wanted), None, []), None)
+
+    async def device_list(self, user_id: str) -> DeviceList:
+        """Empty for a user who has no keys, or does not exist."""
+        return await self._db.read(_device_list, user_id)
 
     def forget_devices(self, tx: Transaction, user_id: str, device_ids: Collection[str]) -> None:
         """For the transaction that deletes devices: everything that was kept for them goes, too."""
@@ -167,6 +183,22 @@ def _find(tx: Transaction, local: Sequence[str], viewer: str | None, signed: Seq
         cross_signing.keys_of(tx, local) if local else [],
         cross_signing.signatures_by(tx, viewer, signed) if viewer is not None else [],
     )
+
+
+def _device_list(tx: Transaction, user_id: str) -> DeviceList:
+    found = _find(tx, [user_id], None, [])
+    devices = []
+    for _, device_id, keys, display_name in found.devices:
+        device: dict[str, Any] = {"device_id": device_id, "keys": opaque.fragment(keys)}
+        if display_name is not None:
+            device["device_display_name"] = display_name
+        devices.append(device)
+    vouching = {
+        f"{key.usage}_key": opaque.fragment(key.keys)
+        for key in found.cross_signing
+        if key.usage != "user_signing"
+    }
+    return DeviceList(device_lists.last_change(tx, user_id), devices, vouching)
 
 
 _USAGE_FIELDS = {

@@ -8,7 +8,7 @@ is gone, if whoever deleted it may do that too.
 """
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Protocol
 
 from homeserver.errors import BadJson, Forbidden, InvalidParam, MatrixError, NotFound, RoomInUse
 from homeserver.protocol.ids import domain_of, is_valid_alias
@@ -24,9 +24,16 @@ class AliasExists(MatrixError):
     status, errcode = 409, "M_UNKNOWN"
 
 
+class RemoteAliases(Protocol):
+    async def resolve(self, alias: str) -> tuple[str, list[str]]:
+        """Asks the alias's server: the room's ID and servers that know the room. NotFound, or 502."""
+        ...
+
+
 class Directory:
-    def __init__(self, registry: Registry, server_name: str) -> None:
+    def __init__(self, registry: Registry, server_name: str, remote: RemoteAliases | None = None) -> None:
         self._registry = registry
+        self._remote = remote
         self._db = registry.db
         self._server_name = server_name
 
@@ -59,13 +66,22 @@ class Directory:
             raise AliasExists(f"Room alias {alias} already exists.")
 
     async def resolve(self, alias: str) -> tuple[str, list[str]]:
-        """The room's ID and the servers to join it through, this one first. Raises InvalidParam, NotFound."""
+        """The room's ID and the servers to join it through; this one first, if it is in the room.
+
+        Raises InvalidParam, NotFound, and 502 where another server failed to tell.
+        """
         if not is_valid_alias(alias):
             raise InvalidParam("Room alias invalid.")
+        if domain_of(alias) != self._server_name and self._remote is not None:
+            room_id, named = await self._remote.resolve(alias)
+            servers = await self._joined_servers(room_id)
+            servers |= dict.fromkeys(name for name in named if name != self._server_name)
+            return room_id, list(servers)
         found = await self._db.read(store.find_alias, alias)
         if found is None:
             raise NotFound(f"Room alias {alias} not found.")
-        return found.room_id, await self._servers(found.room_id)
+        servers = dict.fromkeys([self._server_name])
+        return found.room_id, list(servers | await self._joined_servers(found.room_id))
 
     async def delete(self, user_id: str, alias: str, *, is_admin: bool = False) -> None:
         """Raises InvalidParam, NotFound, Forbidden."""
@@ -135,14 +151,17 @@ class Directory:
         except NotFound:
             return None
 
-    async def _servers(self, room_id: str) -> list[str]:
+    async def _joined_servers(self, room_id: str) -> dict[str, None]:
+        """As the keys of a dictionary, which keeps them in order: this one first, if it is among them."""
         room = await self._known(room_id)
-        servers = dict.fromkeys([self._server_name])
-        if room is not None:
-            for (type, state_key), entry in room.head.state.entries.items():
-                if type == "m.room.member" and entry.membership == "join":
-                    servers[domain_of(state_key)] = None
-        return list(servers)
+        if room is None:
+            return {}
+        servers = {
+            domain_of(state_key): None
+            for (type, state_key), entry in room.head.state.entries.items()
+            if type == "m.room.member" and entry.membership == "join"
+        }
+        return dict.fromkeys([self._server_name]) | servers if self._server_name in servers else servers
 
     async def _canonical(self, room: Room) -> dict[str, Any] | None:
         event_id = room.head.event_id(CANONICAL_ALIAS)

@@ -13,12 +13,12 @@ import binascii
 from bisect import bisect_left, bisect_right
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import orjson
 from twisted.internet.defer import Deferred, DeferredLock
 
-from homeserver.errors import InvalidParam
+from homeserver.errors import Forbidden, InvalidParam
 from homeserver.rooms.head import Committed
 from storage import directory as store
 from storage import events as event_rows
@@ -83,26 +83,55 @@ class Summary:
 
 @dataclass(frozen=True, slots=True)
 class Search:
-    """`network` None stands for all of them; a room type of None for rooms without a type."""
+    """`network` None stands for all of them; a room type of None for rooms without a type.
+
+    `term` is as it was typed: another server may have rules of its own for comparing.
+    """
 
     term: str = ""
     room_types: frozenset[str | None] | None = None
     network: str | None = store.OWN
+
+    @classmethod
+    def of(
+        cls,
+        term: str | None,
+        room_types: Collection[str | None] | None,
+        instance_id: str | None,
+        all_networks: bool,
+    ) -> "Search":
+        """As the request bodies of both APIs say it. Raises InvalidParam."""
+        if all_networks and instance_id:
+            raise InvalidParam("third_party_instance_id and include_all_networks exclude each other.")
+        return cls(
+            term=term or "",
+            room_types=frozenset(room_types) if room_types is not None else None,
+            network=None if all_networks else instance_id or store.OWN,
+        )
 
     def matches(self, summary: Summary, networks: Collection[str]) -> bool:
         if self.network is not None and self.network not in networks:
             return False
         if self.room_types is not None and summary.shown.get("m.room.create") not in self.room_types:
             return False
-        return self.term in summary.text
+        return self.term.casefold() in summary.text
 
 
 EVERYTHING = Search()
 
 
+class RemoteDirectories(Protocol):
+    async def page(
+        self, server: str, search: Search, limit: int | None, since: str | None
+    ) -> dict[str, Any]:
+        """A page of the rooms that another server lists. Forbidden, NotFound as it answers, or 502."""
+        ...
+
+
 class PublicRooms:
-    def __init__(self, db: Database) -> None:
+    def __init__(self, db: Database, remote: RemoteDirectories | None = None) -> None:
         self._db = db
+        self._remote = remote
         self._lock = DeferredLock()
         self._summaries: dict[str, Summary] = {}
         # The networks each published room is listed in; None until somebody asks for the list.
@@ -136,6 +165,14 @@ class PublicRooms:
             response["prev_batch"] = _token("p", chosen[0].key)
         response["total_room_count_estimate"] = len(rooms)
         return response
+
+    async def page_of(
+        self, server: str, search: Search = EVERYTHING, *, limit: int | None = None, since: str | None = None
+    ) -> dict[str, Any]:
+        """The same of another server."""
+        if self._remote is None:
+            raise Forbidden("This server does not federate: it cannot list the rooms of another.")
+        return await self._remote.page(server, search, limit, since)
 
     def _matching(self, search: Search) -> list[Summary]:
         if self._sorted is None:

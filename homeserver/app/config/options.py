@@ -194,7 +194,7 @@ class Config:
         False, "Whether the room directory can be read without an account."
     )
     allow_public_rooms_over_federation: bool = option(
-        False, "Whether other servers can read the room directory.", planned=True
+        False, "Whether other servers can read the room directory."
     )
     require_auth_for_profile_requests: bool = option(
         False, "Whether display names and pictures are shown to people with an account only."
