@@ -57,7 +57,8 @@ class HearthServer:
             args = postgres.create_database()
             self._dbname = args["dbname"]
             database = {"name": "psycopg2", "args": args}
-        settings = {"presence": {"enabled": True}, **(settings or {})}
+        # Federates with nobody, and so asks no name server; `tests.federation.processes` changes that.
+        settings = {"presence": {"enabled": True}, "federation_domain_whitelist": [], **(settings or {})}
         self.process = Hearth(directory, database, settings)
         self.clients: list[Client] = []
         self._names = itertools.count(1)

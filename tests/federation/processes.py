@@ -20,6 +20,7 @@ def federate(server: ServerProcess, authority: Authority, **settings: Any) -> st
         "resources": [{"names": ["federation"]}],
     }
     server.configuration["listeners"].append(listener)
+    server.configuration.pop("federation_domain_whitelist", None)
     server.configuration |= {
         "server_name": name,
         "tls_certificate_path": str(certificate),

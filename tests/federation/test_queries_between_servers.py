@@ -14,7 +14,8 @@ from homeserver.protocol import canonical_json
 from homeserver.protocol.signing import SigningKey, read_signing_keys
 from tests.federation.authority import Authority
 from tests.federation.processes import federate
-from tests.harness import Client, HearthServer, ok, refused
+from tests.harness import Client, HearthServer, Json, ok, refused
+from tests.homeserver.devices.people import Identity
 
 FEDERATION = "/_matrix/federation/v1"
 
@@ -160,10 +161,36 @@ def test_keys_are_asked_of_their_own_server(pair: Pair) -> None:
             refused(pair.ask(path, wrong), 400, "M_BAD_JSON")
 
 
-def test_user_signing_keys_stay_here(pair: Pair) -> None:
-    bob = pair.beta.register("bob")
-    found = ok(pair.ask("/user/keys/query", {"device_keys": {bob.user_id: []}}))
-    assert found == {"device_keys": {bob.user_id: {}}, "master_keys": {}, "self_signing_keys": {}}
+def upload_cross_signing_keys(client: Client) -> Identity:
+    identity = Identity(client.user_id)
+    keys = {f"{usage}_key": key for usage, key in identity.keys().items()}
+    ok(client.post("/keys/device_signing/upload", keys))
+    return identity
+
+
+def test_cross_signing_keys_but_for_the_user_signing_key(pair: Pair) -> None:
+    alice, bob = pair.alpha.register("alice"), pair.beta.register("bob")
+    asked: Json = {"device_keys": {bob.user_id: []}}
+    nothing: Json = {"device_keys": {bob.user_id: {}}, "master_keys": {}, "self_signing_keys": {}}
+    assert ok(pair.ask("/user/keys/query", asked)) == nothing
+
+    identity = upload_cross_signing_keys(bob)
+    master, self_signing = identity.key("master"), identity.key("self_signing")
+    keys = {"master_keys": {bob.user_id: master}, "self_signing_keys": {bob.user_id: self_signing}}
+    assert ok(pair.ask("/user/keys/query", asked)) == nothing | keys
+    listed = ok(pair.ask(f"/user/devices/{quote(bob.user_id)}"))
+    assert listed.pop("stream_id") > 0
+    assert listed == {
+        "user_id": bob.user_id, "devices": [], "master_key": master, "self_signing_key": self_signing,
+    }
+
+    # Alice's signature on Bob's master key is hers alone to see.
+    signed = upload_cross_signing_keys(alice)
+    body = {bob.user_id: {identity.public("master"): signed.sign(master, "user_signing")}}
+    assert ok(alice.post("/keys/signatures/upload", body))["failures"] == {}
+    seen = ok(alice.post("/keys/query", asked))["master_keys"][bob.user_id]["signatures"]
+    assert list(seen[alice.user_id]) == [f"ed25519:{signed.public('user_signing')}"]
+    assert ok(pair.ask("/user/keys/query", asked)) == nothing | keys
 
 
 @pytest.mark.parametrize(

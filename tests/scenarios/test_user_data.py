@@ -159,7 +159,7 @@ class TestProfiles:
         nobody = alice.user_id.replace(":", "-nobody:", 1)
         refused(alice.get(f"/profile/{nobody}"), 404, "M_NOT_FOUND")
         assert alice.get(profile_path(bob)).status_code == 200
-        refused(alice.get("/profile/@someone:unreachable.invalid"), 404, "M_NOT_FOUND")
+        refused(alice.get("/profile/@someone:unreachable.invalid"), 403, "M_FORBIDDEN")
         refused(alice.get("/profile/nonsense"), 400, "M_INVALID_PARAM")
 
 
