@@ -35,6 +35,7 @@ COLUMNS = (
     "redacted_by",
     "device_id",
     "txn_id",
+    "room_state",
     "json",
 )
 RELATION_COLUMNS = (
@@ -51,14 +52,19 @@ RELATION_COLUMNS = (
 )
 _SELECT = (
     "SELECT e.nid, e.event_id, e.room, e.position, e.state_before, e.state_after, e.status, e.notify,"
-    " e.thread, e.replaces, e.redacted_by, e.device_id, e.txn_id, e.json, r.version"
+    " e.thread, e.replaces, e.redacted_by, e.device_id, e.txn_id, e.room_state, e.json, r.version"
     " FROM event e JOIN room r ON r.nid = e.room "
 )
 
 
 @dataclass(slots=True, eq=False)
 class StoredEvent:
-    """An event and its place. `position` is None for outliers and negative for backfilled events."""
+    """An event and its place.
+
+    `position` is negative for backfilled events, and None for those outside the timeline: outliers, of which
+    no state is known, and rejected and soft-failed events. `room_state` is the snapshot of the room's state
+    once the event had arrived, where that is not `state_after`.
+    """
 
     event: Event
     nid: int
@@ -73,6 +79,7 @@ class StoredEvent:
     redacted_by: str | None = None
     device_id: str | None = None
     txn_id: str | None = None
+    room_state: int | None = None
     client_prefix: bytes | None = None  # the client format up to `unsigned`, made when first served
     childless: bool = False  # known to have nothing related to it; False: ask the database
 
@@ -84,7 +91,38 @@ class StoredEvent:
 def add(tx: Transaction, stored: StoredEvent) -> None:
     """Adds the row of a new event; written with all others of this commit."""
     event = stored.event
-    row = (
+    tx.buffer("event", COLUMNS, _row(stored))
+    if stored.position is not None and stored.status == ACCEPTED and "m.relates_to" in event.content:
+        add_relation(tx, stored)
+
+
+def place(tx: Transaction, stored: StoredEvent) -> None:
+    """Gives an outlier its place, of which its row knew nothing."""
+    columns = ", ".join(f"{name} = ?" for name in COLUMNS[2:])
+    tx.execute(f"UPDATE event SET {columns} WHERE nid = ?", [*_row(stored)[2:], stored.nid])
+    if stored.position is not None and stored.status == ACCEPTED and "m.relates_to" in stored.event.content:
+        add_relation(tx, stored)
+
+
+@dataclass(slots=True)
+class Aside:
+    """An event to be stored outside the timeline. `known`: it has a row, as an outlier."""
+
+    stored: StoredEvent
+    known: bool = False
+
+
+def add_asides(tx: Transaction, asides: Iterable[Aside]) -> None:
+    for aside in asides:
+        if aside.known:
+            place(tx, aside.stored)
+        else:
+            add(tx, aside.stored)
+
+
+def _row(stored: StoredEvent) -> tuple[Any, ...]:
+    event = stored.event
+    return (
         stored.nid,
         event.event_id,
         stored.room,
@@ -104,11 +142,9 @@ def add(tx: Transaction, stored: StoredEvent) -> None:
         stored.redacted_by,
         stored.device_id,
         stored.txn_id,
+        stored.room_state,
         event.json,
     )
-    tx.buffer("event", COLUMNS, row)
-    if stored.position is not None and stored.status == ACCEPTED and "m.relates_to" in event.content:
-        add_relation(tx, stored)
 
 
 def add_relation(tx: Transaction, stored: StoredEvent) -> None:
@@ -206,11 +242,12 @@ def _from_row(row: tuple[Any, ...]) -> StoredEvent:
         redacted_by,
         device_id,
         txn_id,
+        room_state,
         json,
         version,
     ) = row
     return StoredEvent(
-        event=load(json, event_id, ROOM_VERSIONS[version]),
+        event=load(json, event_id, ROOM_VERSIONS[version], status == REJECTED),
         nid=nid,
         room=room,
         position=position,
@@ -223,4 +260,5 @@ def _from_row(row: tuple[Any, ...]) -> StoredEvent:
         redacted_by=redacted_by,
         device_id=device_id,
         txn_id=txn_id,
+        room_state=room_state,
     )

@@ -23,6 +23,11 @@ def domain_of(identifier: str) -> str:
     return identifier[identifier.index(":") + 1 :]
 
 
+def server_of(identifier: str) -> str:
+    """The same for identifiers nobody has checked: empty where there is none."""
+    return identifier.partition(":")[2]
+
+
 def localpart_of(identifier: str) -> str:
     return identifier[1 : identifier.index(":")]
 

@@ -7,13 +7,16 @@ half-way, or a room whose creation breaks a rule, leaves nothing behind.
 https://spec.matrix.org/v1.19/server-server-api/#authorization-rules
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
+
+from immutables import Map
 
 from homeserver.errors import BadJson, Forbidden, TooLarge
 from homeserver.protocol import auth_rules, hashing
 from homeserver.protocol.events import Event, EventTooLarge, InvalidEvent
+from homeserver.protocol.ids import server_of
 from homeserver.protocol.power_levels import PowerLevels
 from homeserver.protocol.redaction import redact_event
 from homeserver.protocol.room_versions import RoomVersion
@@ -28,6 +31,9 @@ from storage.rooms import Append
 CREATE: StateKey = ("m.room.create", "")
 POWER_LEVELS: StateKey = ("m.room.power_levels", "")
 MEMBER = "m.room.member"
+NO_SERVERS: "Map[str, int]" = Map()
+MOST_PREVIOUS = 10
+"""How many extremities a new event joins; any others stay until the next."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +46,7 @@ class Identity:
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """`joined` and `invited` count members; `position` is the last event's place in the stream."""
+    """`joined` and `invited` count members, `servers` the joined ones of each server."""
 
     state: RoomState
     extremities: tuple[str, ...]
@@ -49,6 +55,7 @@ class Head:
     power: PowerLevels | None
     joined: int
     invited: int
+    servers: "Map[str, int]" = NO_SERVERS
 
     def membership(self, user_id: str) -> str | None:
         entry = self.state.entries.get((MEMBER, user_id))
@@ -66,13 +73,35 @@ class Head:
         return self.power
 
 
+    def with_member(self, user_id: str, before: str | None, after: str | None) -> "Head":
+        """With the counts after one membership changed."""
+        if before == after:
+            return self
+        servers = self.servers
+        joined = (after == "join") - (before == "join")
+        if joined:
+            server = server_of(user_id)
+            count = servers.get(server, 0) + joined
+            servers = servers.set(server, count) if count > 0 else servers.delete(server)
+        invited = (after == "invite") - (before == "invite")
+        return replace(self, joined=self.joined + joined, invited=self.invited + invited, servers=servers)
+
+
 BEFORE_CREATION = Head(EMPTY, (), 0, None, None, 0, 0)
 
 
-def count_members(state: RoomState) -> tuple[int, int]:
-    """How many are joined and invited."""
-    memberships = [entry.membership for entry in state.entries.values()]
-    return memberships.count("join"), memberships.count("invite")
+def count_members(state: RoomState) -> "tuple[int, int, Map[str, int]]":
+    """How many are joined and invited, and how many of each server are joined."""
+    joined = invited = 0
+    servers: dict[str, int] = {}
+    for (_, state_key), entry in state.entries.items():
+        if entry.membership == "join":
+            joined += 1
+            server = server_of(state_key)
+            servers[server] = servers.get(server, 0) + 1
+        elif entry.membership == "invite":
+            invited += 1
+    return joined, invited, Map(servers)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +122,9 @@ class Proposal:
 class Committed:
     """What followers of the stream "event" get: the event, the room's head after it, its membership row.
 
-    `redacts`: the event whose redaction takes effect with this one.
+    `redacts`: the event whose redaction takes effect with this one. `changed`: other memberships that state
+    resolution changed with it. `previous_servers`: the head's servers before the event. `outgoing`: this
+    server tells those servers of it, and the server `also`.
     """
 
     stored: StoredEvent
@@ -101,6 +132,18 @@ class Committed:
     membership: Membership | None
     push: Sequence[Any] = ()
     redacts: str | None = None
+    changed: Sequence[Membership] = ()
+    previous_servers: "Map[str, int]" = NO_SERVERS
+    outgoing: bool = False
+    also: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class OutOfBand:
+    """The same for an invite, a knock or their end in a room this server is not in: there is no head."""
+
+    stored: StoredEvent
+    membership: Membership
 
 
 def needed_keys(version: RoomVersion, proposal: Proposal) -> list[StateKey]:
@@ -134,6 +177,8 @@ class Draft:
     outcomes: Outcomes
     appends: list[Append] = field(default_factory=list)
     built: dict[str, StoredEvent] = field(default_factory=dict)
+    states: dict[str, RoomState] = field(default_factory=dict)
+    """The state after each event that was built."""
 
     def add(self, proposal: Proposal, redacted: Event | None = None) -> StoredEvent:
         """Builds, signs and checks one event. `redacted`: the target, if this redaction is to take effect.
@@ -166,23 +211,30 @@ class Draft:
             stored.device_id = stored.txn_id = None
         self.room_id = event.room_id
         self.built[event.event_id] = stored
+        self.states[event.event_id] = after
         membership = self._membership(event, replaced) if event.type == MEMBER and key is not None else None
+        previous = head
         self.head = self._advanced(event, after, replaced)
         if redacted is not None:
             self.head = self._without(redacted)
         stored.notify, stored.thread, push = self.outcomes(event, self.head)
-        self.appends.append(self._append(stored, new_snapshot, membership, redacted, push))
+        self.appends.append(self._append(stored, previous, new_snapshot, membership, redacted, push))
         return stored
 
     def _append(
         self,
         stored: StoredEvent,
+        previous: Head,
         new_snapshot: NewSnapshot | None,
         membership: Membership | None,
         redacted: Event | None,
         push: Sequence[Any],
     ) -> Append:
         head = self.head
+        own = self.identity.server_name
+        outgoing = is_shared(previous.servers, own) or is_shared(head.servers, own)
+        also = also_told(stored.event, membership, previous, own)
+        come, gone = servers_changed(previous.servers, head.servers, own)
         return Append(
             stored=stored,
             room_id=stored.event.room_id,
@@ -190,13 +242,25 @@ class Draft:
             snapshot=head.state.snapshot,
             depth=head.depth,
             extremities=head.extremities,
-            new_snapshot=new_snapshot,
-            membership=membership,
+            new_snapshots=(new_snapshot,) if new_snapshot is not None else (),
+            memberships=(membership,) if membership is not None else (),
+            users=local_users((membership,), own) if membership is not None else (),
             redacts=(redacted.event_id, redact_event(redacted).json) if redacted is not None else None,
             push=push,
             announced=Committed(
-                stored, head, membership, push, redacted.event_id if redacted is not None else None
+                stored,
+                head,
+                membership,
+                push,
+                redacted.event_id if redacted is not None else None,
+                previous_servers=previous.servers,
+                outgoing=outgoing,
+                also=also,
             ),
+            outgoing=outgoing,
+            also=also,
+            servers_in=come,
+            servers_out=gone,
         )
 
     def event(self, event_id: str) -> Event | None:
@@ -209,6 +273,7 @@ class Draft:
 
     def _build(self, proposal: Proposal) -> Event:
         head = self.head
+        previous = head.extremities[-MOST_PREVIOUS:]
         keys = auth_rules.auth_keys(
             self.version, proposal.type, proposal.sender, proposal.state_key, proposal.content
         )
@@ -229,14 +294,14 @@ class Draft:
                 type=proposal.type,
                 content=proposal.content,
                 state_key=proposal.state_key,
-                prev_events=head.extremities,
+                prev_events=previous,
                 auth_events=auth_ids,
                 depth=head.depth + 1,
                 origin_server_ts=proposal.ts if proposal.ts is not None else self.now_ms,
                 server_name=self.identity.server_name,
                 signing_key=self.identity.signing_key,
                 redacts=proposal.redacts,
-                reference_hashes=self._reference_hashes([*head.extremities, *auth_ids]),
+                reference_hashes=self._reference_hashes([*previous, *auth_ids]),
             )
         except EventTooLarge as error:
             raise TooLarge(str(error)) from None
@@ -266,12 +331,14 @@ class Draft:
         power = head.power
         if create is not None and key in (CREATE, POWER_LEVELS):
             power = PowerLevels.of(self.version, create, event if key == POWER_LEVELS else None)
-        joined, invited = head.joined, head.invited
+        extremities = (*head.extremities[:-MOST_PREVIOUS], event.event_id)
+        advanced = replace(
+            head, state=after, extremities=extremities, depth=event.depth, create=create, power=power
+        )
         if event.type == MEMBER and key is not None:
             was = replaced.membership if replaced is not None else None
-            joined += (event.membership == "join") - (was == "join")
-            invited += (event.membership == "invite") - (was == "invite")
-        return Head(after, (event.event_id,), event.depth, create, power, joined, invited)
+            advanced = advanced.with_member(key[1], was, event.membership)
+        return advanced
 
     def _without(self, redacted: Event) -> Head:
         """The head when the room's create event or power levels say no more than their redacted form."""
@@ -287,22 +354,55 @@ class Draft:
         return replace(head, create=create, power=PowerLevels.of(self.version, create, power))
 
     def _membership(self, event: Event, replaced: StateEntry | None) -> Membership:
-        invite_state = None
-        if event.membership in ("invite", "knock"):
-            invite_state = stripped_state(
-                [
-                    *(self.state_event(key) for key in STRIPPED_KEYS),
-                    self.state_event((MEMBER, event.sender)),
-                    event,
-                ]
-            )
-        return Membership(
-            user_id=event.state_key or "",
-            room_id=event.room_id,
-            membership=event.membership or "leave",
-            previous=replaced.membership if replaced is not None else None,
-            event_id=event.event_id,
-            sender=event.sender,
-            position=0,
-            invite_state=invite_state,
-        )
+        return membership_row(event, replaced.membership if replaced is not None else None, self.state_event)
+
+
+def membership_row(
+    event: Event, previous: str | None, state_event: Callable[[StateKey], Event | None]
+) -> Membership:
+    """The row a member event makes. `state_event` finds what an invited or knocking user is shown."""
+    invite_state = None
+    if event.membership in ("invite", "knock"):
+        shown = [*STRIPPED_KEYS, (MEMBER, event.sender)]
+        invite_state = stripped_state([*map(state_event, shown), event])
+    return Membership(
+        user_id=event.state_key or "",
+        room_id=event.room_id,
+        membership=event.membership or "leave",
+        previous=previous,
+        event_id=event.event_id,
+        sender=event.sender,
+        position=0,
+        invite_state=invite_state,
+    )
+
+
+def is_shared(servers: "Map[str, int]", own: str) -> bool:
+    """Whether servers besides `own` are among these."""
+    return len(servers) > (own in servers)
+
+
+def servers_changed(
+    before: "Map[str, int]", after: "Map[str, int]", own: str
+) -> tuple[Collection[str], Collection[str]]:
+    """The other servers that came, and those that went."""
+    if before is after or (len(before) <= 1 and len(after) <= 1 and own in before and own in after):
+        return (), ()
+    come = [server for server in after if server not in before and server != own]
+    gone = [server for server in before if server not in after and server != own]
+    return come, gone
+
+
+def also_told(event: Event, membership: Membership | None, previous: Head, own: str) -> str | None:
+    """The server of a user whose invite or knock ends: it is in the room no more than the user is."""
+    if membership is None or membership.previous not in ("invite", "knock"):
+        return None
+    server = server_of(membership.user_id)
+    if event.membership in ("leave", "ban") and server != own and server not in previous.servers:
+        return server
+    return None
+
+
+def local_users(memberships: Iterable[Membership], own: str) -> tuple[str, ...]:
+    """Whose syncs are to wake."""
+    return tuple([row.user_id for row in memberships if server_of(row.user_id) == own])

@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 
-from homeserver.protocol.ids import domain_of
-from homeserver.rooms.head import Committed
+from homeserver.protocol.ids import server_of
+from homeserver.rooms.head import Committed, OutOfBand
 from storage import memberships
 from storage.database import Change, Database
 from storage.memberships import Membership
@@ -65,7 +65,7 @@ class Memberships:
         return [row.room_id for row in (await self.of(user_id)).values() if row.membership == "join"]
 
     def is_local(self, user_id: str) -> bool:
-        return domain_of(user_id) == self._server_name
+        return server_of(user_id) == self._server_name
 
     def room_loaded(self, room_id: str, joined: Iterable[str]) -> None:
         """From now on the local members of this room are kept."""
@@ -81,9 +81,13 @@ class Memberships:
     def follow(self, changes: Sequence[Change]) -> None:
         for change in changes:
             if change.stream == "event":
-                committed = change.data
-                if isinstance(committed, Committed) and committed.membership is not None:
-                    self._apply(replace(committed.membership, position=change.position))
+                news = change.data
+                if isinstance(news, Committed | OutOfBand):
+                    rows = [news.membership] if news.membership is not None else []
+                    if isinstance(news, Committed):
+                        rows += news.changed
+                    for row in rows:
+                        self._apply(replace(row, position=change.position))
             elif change.stream == "forget":
                 self._forget(*change.data)
 

@@ -9,7 +9,8 @@ fails, the room is dropped from memory and everything built on the failure fails
 import secrets
 import string
 from collections import OrderedDict, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
@@ -30,12 +31,14 @@ from homeserver.rooms.head import (
     Head,
     Identity,
     Outcomes,
+    OutOfBand,
     Proposal,
     count_members,
     needed_keys,
 )
 from homeserver.rooms.memberships import Memberships
-from homeserver.rooms.state import RoomState, StateKey
+from homeserver.rooms.state import NewSnapshot, RoomState, StateKey
+from storage import events, snapshots
 from storage import rooms as store
 from storage.database import Change, Database, Transaction
 from storage.events import StoredEvent
@@ -44,11 +47,17 @@ from storage.snapshots import Layer
 from storage.writer import Abandoned, Job
 
 TIMELINE_KEPT = 64
+STATES_KEPT = 500
 Also = Callable[[Transaction, str], None]
 
 
 class Room:
-    """A room in memory. `timeline` holds the last events of it, all those after `timeline_from`."""
+    """A room in memory. `timeline` holds the last events of it, all those after `timeline_from`.
+
+    `states` holds the states after the last events, and after each that is not committed yet; `unsaved` are
+    snapshots that the next write brings along. While `held`, nothing new is built on the tip. `partial`: the
+    members of the state are still to come.
+    """
 
     def __init__(self, nid: int, room_id: str, version: RoomVersion, head: Head, position: int) -> None:
         self.nid = nid
@@ -61,6 +70,21 @@ class Room:
         self.position = position
         self.timeline: deque[StoredEvent] = deque()
         self.timeline_from = position
+        self.states: dict[str, RoomState] = {}
+        self.unsaved: list[NewSnapshot] = []
+        self.held: list[Deferred[None]] | None = None
+        self.partial = False
+
+    def is_resident(self, server_name: str) -> bool:
+        """Whether the server has members here; if not, it does not hear what happens in the room."""
+        return server_name in self.tip.servers
+
+    def remember(self, states: Mapping[str, RoomState]) -> None:
+        self.states.update(states)
+        if len(self.states) > 2 * STATES_KEPT:
+            for event_id in list(self.states)[:STATES_KEPT]:
+                if event_id not in self.pending:
+                    del self.states[event_id]
 
     def membership(self, user_id: str) -> str | None:
         return self.head.membership(user_id)
@@ -154,13 +178,18 @@ class Registry:
         """
         while True:
             room, held = await self._with_events_at_hand(room_id, proposals)
+            if room.held is not None:
+                released: Deferred[None] = Deferred()
+                room.held.append(released)
+                await released
+                continue
             if guard is not None:
                 guard(room.tip)
             draft = self._draft(room.tip, room.nid, room_id, room.version, held)
             for proposal in proposals:
                 draft.add(proposal, redacted)
             try:
-                return await self._submit(room, draft)
+                return await self.submit(room, Batch.of(draft))
             except RoomMovedOn:
                 # It stood on somebody else's failure; that one is out of the way now. With a transaction
                 # ID it may be a failure itself, so whoever gave us that ID looks before trying again.
@@ -182,8 +211,20 @@ class Registry:
             raise ValueError("a room starts with its create event")
         room = Room(nid, draft.room_id, version, BEFORE_CREATION, 0)
         self._keep(room, ())
-        await self._submit(room, draft, also)
+        await self.submit(room, Batch.of(draft), also)
         return room.room_id
+
+    def adopt(self, room: Room, joined: Sequence[str]) -> None:
+        """Takes in a room that was put together elsewhere, instead of the one of this ID that it knows."""
+        if room.room_id in self._rooms:
+            self._drop(self._rooms[room.room_id])
+        self._keep(room, joined)
+
+    def forget(self, room_id: str) -> None:
+        """Has the room loaded afresh when it is next asked for; nothing may be under way in it."""
+        room = self._rooms.get(room_id)
+        if room is not None:
+            self._drop(room)
 
     async def settled(self, room: Room) -> None:
         """Returns when all that is under way in the room has been committed or has failed."""
@@ -193,7 +234,9 @@ class Registry:
     def follow(self, changes: Sequence[Change]) -> None:
         for change in changes:
             committed = change.data
-            if isinstance(committed, Committed):
+            if isinstance(committed, OutOfBand):
+                self.events.add(committed.stored)
+            elif isinstance(committed, Committed):
                 stored = committed.stored
                 self.events.add(stored)
                 if committed.redacts is not None:
@@ -277,24 +320,35 @@ class Registry:
             self._outcomes,
         )
 
-    async def _submit(self, room: Room, draft: Draft, also: Also | None = None) -> list[StoredEvent]:
-        room.last_job, done = self.db.write_after(room.last_job, _write, draft.appends, also)
-        room.tip = draft.head
-        room.pending.update(draft.built)
-        # Whoever asked may go away; the room must hear of a failure all the same.
-        written: Deferred[None] = Deferred()
-        done.addCallbacks(
-            self._written, self._not_written, callbackArgs=(written,), errbackArgs=(written, room)
+    def submit(self, room: Room, batch: "Batch", also: Also | None = None) -> "Deferred[list[StoredEvent]]":
+        """Moves the room's tip and writes; fires after the commit. `batch` is built on the present tip."""
+        asides, unsaved = batch.asides, room.unsaved
+        room.unsaved = []
+        room.last_job, done = self.db.write_after(
+            room.last_job, _write, room.nid, unsaved, asides, batch.appends, also
         )
-        await written
-        return list(draft.built.values())
+        room.tip = batch.head
+        room.pending.update(batch.events)
+        room.remember(batch.states)
+        # Whoever asked may go away; the room must hear of a failure all the same.
+        written: Deferred[list[StoredEvent]] = Deferred()
+        done.addCallbacks(
+            self._written, self._not_written, callbackArgs=(written, room, batch), errbackArgs=(written, room)
+        )
+        return written
 
-    @staticmethod
-    def _written(result: None, written: "Deferred[None]") -> None:
+    def _written(
+        self, result: None, written: "Deferred[list[StoredEvent]]", room: Room, batch: "Batch"
+    ) -> None:
+        for aside in batch.asides:  # the stream says nothing of these
+            room.pending.pop(aside.stored.event_id, None)
+            self.events.add(aside.stored)
         if not written.called:
-            written.callback(None)
+            written.callback(list(batch.events.values()))
 
-    def _not_written(self, failure: Failure, written: "Deferred[None]", room: Room) -> None:
+    def _not_written(
+        self, failure: Failure, written: "Deferred[list[StoredEvent]]", room: Room
+    ) -> None:
         if self._rooms.get(room.room_id) is room:
             self._drop(room)
         if not written.called:
@@ -325,10 +379,36 @@ class Registry:
         self.memberships.room_dropped(room.room_id)
 
 
-def _write(tx: Transaction, appends: Sequence[store.Append], also: Also | None) -> None:
-    store.append(tx, appends)
-    if also is not None:
-        also(tx, appends[-1].room_id)
+@dataclass(slots=True)
+class Batch:
+    """What one write adds to a room: events of its timeline, others beside it, and the head after them."""
+
+    head: Head
+    appends: list[store.Append] = field(default_factory=list)
+    asides: list[events.Aside] = field(default_factory=list)
+    events: dict[str, StoredEvent] = field(default_factory=dict)
+    states: dict[str, RoomState] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, draft: Draft) -> "Batch":
+        return cls(draft.head, draft.appends, [], draft.built, draft.states)
+
+
+def _write(
+    tx: Transaction,
+    room: int,
+    unsaved: Sequence[NewSnapshot],
+    asides: Sequence[events.Aside],
+    appends: Sequence[store.Append],
+    also: Also | None,
+) -> None:
+    for number, parent, delta in unsaved:
+        snapshots.add(tx, number, room, parent, delta)
+    events.add_asides(tx, asides)
+    if appends:
+        store.append(tx, appends)
+        if also is not None:
+            also(tx, appends[-1].room_id)
 
 
 def _nothing(tx: Transaction) -> None:

@@ -1,0 +1,107 @@
+"""A room's place among servers: who takes part, what they are to be told, and what is missing here.
+
+The tables are explained in `schema/009_federated_rooms.sql`.
+"""
+
+from collections.abc import Collection, Iterable
+
+import orjson
+
+from storage.transaction import Transaction
+
+
+def add_outgoing(tx: Transaction, position: int, event: int, room: int, also: str | None) -> None:
+    tx.buffer("outgoing", ("position", "event", "room", "also"), (position, event, room, also))
+
+
+def change_servers(
+    tx: Transaction, room: int, position: int, come: Collection[str], gone: Collection[str]
+) -> None:
+    """These servers have members in the room from this position on, or had the last one there."""
+    if gone:
+        tx.execute(
+            f"UPDATE room_server SET until = ? WHERE room = ? AND until IS NULL AND {tx.any('server')}",
+            [position, room, tx.array(gone)],
+        )
+    known = servers(tx, room) if come else ()
+    columns = ("server", "room", "since", "until")
+    rows = [(server, room, position, None) for server in come if server not in known]
+    tx.insert("room_server", columns, rows)
+
+
+def servers(tx: Transaction, room: int) -> set[str]:
+    """The other servers in a room now."""
+    rows = tx.all("SELECT server FROM room_server WHERE room = ? AND until IS NULL", [room])
+    return {server for (server,) in rows}
+
+
+# What is missing
+
+
+def add_missing(tx: Transaction, room: int, event_ids: Collection[str], depth: int) -> None:
+    tx.insert(
+        "missing_event",
+        ("room", "event_id", "depth"),
+        [(room, event_id, depth) for event_id in event_ids],
+        "ON CONFLICT (room, event_id) DO UPDATE SET depth = excluded.depth"
+        " WHERE excluded.depth > missing_event.depth",
+    )
+
+
+def forget_missing(tx: Transaction, room: int, event_ids: Collection[str]) -> None:
+    tx.execute(
+        f"DELETE FROM missing_event WHERE room = ? AND {tx.any('event_id')}", [room, tx.array(event_ids)]
+    )
+
+
+def missing(tx: Transaction, room: int, from_depth: int, limit: int) -> list[tuple[str, int]]:
+    """(event ID, depth of what stands on it) of what is missing below events at `from_depth` and above.
+
+    The deepest first.
+    """
+    return tx.all(
+        "SELECT event_id, depth FROM missing_event WHERE room = ? AND depth >= ?"
+        " ORDER BY depth DESC, event_id LIMIT ?",
+        [room, from_depth, limit],
+    )
+
+
+# Redactions that came first
+
+
+def add_pending_redaction(tx: Transaction, target: str, redaction: str) -> None:
+    tx.insert(
+        "pending_redaction", ("target", "redaction"), [(target, redaction)], "ON CONFLICT DO NOTHING"
+    )
+
+
+def pending_redactions(tx: Transaction, targets: Iterable[str]) -> dict[str, list[str]]:
+    """Target → the redactions of it that wait."""
+    found: dict[str, list[str]] = {}
+    sql = f"SELECT target, redaction FROM pending_redaction WHERE {tx.any('target')} ORDER BY redaction"
+    for target, redaction in tx.all(sql, [tx.array(list(targets))]):
+        found.setdefault(target, []).append(redaction)
+    return found
+
+
+def forget_pending_redactions(tx: Transaction, target: str) -> None:
+    tx.execute("DELETE FROM pending_redaction WHERE target = ?", [target])
+
+
+# Rooms of which part of the state is still to come
+
+
+def set_partial(tx: Transaction, room: int, event_id: str, asked: Collection[str]) -> None:
+    row = (room, event_id, orjson.dumps(list(asked)))
+    conflict = "ON CONFLICT (room) DO UPDATE SET event_id = excluded.event_id, servers = excluded.servers"
+    tx.insert("partial_room", ("room", "event_id", "servers"), [row], conflict)
+
+
+def set_whole(tx: Transaction, room: int) -> None:
+    tx.execute("DELETE FROM partial_room WHERE room = ?", [room])
+
+
+def partial_rooms(tx: Transaction) -> list[tuple[str, str, list[str]]]:
+    """(room ID, the join, servers to ask)."""
+    rows = tx.all("SELECT r.room_id, p.event_id, p.servers FROM partial_room p JOIN room r ON r.nid = p.room")
+    return [(room_id, event_id, orjson.loads(bytes(asked))) for room_id, event_id, asked in rows]
