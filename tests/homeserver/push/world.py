@@ -126,8 +126,9 @@ class World:
             )
         committed = Committed(stored, BEFORE_CREATION, membership, push)
         append = Append(
-            stored, room_id, "11", None, number, (event.event_id,), (), [membership] if membership else (),
-            [membership.user_id] if membership else (), (redacts, b"{}") if redacts else None, push, committed,
+            stored, room_id, "11", None, number, (event.event_id,), (),
+            [membership] if membership else (), [membership.user_id] if membership else (),
+            (redacts, b"{}") if redacts else None, push, committed,
         )
         self.db.write(rooms.append, [append])
         self.events[event.event_id] = stored
