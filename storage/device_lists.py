@@ -17,9 +17,16 @@ _FEW = 1000
 
 
 def record(tx: Transaction, user_id: str, device_ids: Sequence[str], rooms: Collection[str]) -> int:
-    """These devices of the user changed; `rooms` are all rooms the user is joined to."""
-    position = tx.announce("device_list", rooms=tuple(rooms), users=(user_id,))
-    _insert(tx, [(position, user_id, device_id, None) for device_id in device_ids])
+    """These devices of the user changed; `rooms` are all rooms the user is joined to. The last position.
+
+    Each has a position of its own: other servers know the change of one device by it.
+    """
+    rows = []
+    position = 0
+    for device_id in device_ids:
+        position = tx.announce("device_list", rooms=tuple(rooms), users=(user_id,), data=user_id)
+        rows.append((position, user_id, device_id, None))
+    _insert(tx, rows)
     return position
 
 
@@ -59,9 +66,14 @@ def changed_users(
 
 
 def last_change(tx: Transaction, user_id: str) -> int:
-    """The position of the user's last change that everybody sees; 0 when there was none."""
+    """The position of the last change of a device of the user; 0 when there was none.
+
+    Changes of cross-signing keys do not count: other servers hear of them without a number.
+    """
     position: int | None = tx.value(
-        "SELECT max(position) FROM device_list_change WHERE user_id = ? AND reader IS NULL", [user_id]
+        "SELECT max(position) FROM device_list_change WHERE user_id = ? AND device_id <> ''"
+        " AND reader IS NULL",
+        [user_id],
     )
     return position or 0
 

@@ -10,12 +10,11 @@ import secrets
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-import orjson
-
 from homeserver.clock import Clock
 from homeserver.devices import opaque
 from homeserver.devices.remote import by_server
 from homeserver.errors import InvalidParam, TooLarge
+from homeserver.protocol import canonical_json
 from storage import to_device, transactions
 from storage.database import Database
 from storage.transaction import Transaction
@@ -113,7 +112,8 @@ class ToDevice:
     def _edu(self, sender: str, event_type: str, messages: dict[str, dict[str, Any]]) -> tuple[str, bytes]:
         message_id = self._new_id()
         content = {"message_id": message_id, "messages": messages, "sender": sender, "type": event_type}
-        return message_id, orjson.dumps(content)
+        # Signed as it is when it is sent, whatever numbers are in it.
+        return message_id, canonical_json.encode_lax(content)
 
 
 def _event(sender: str, event_type: str, content: Mapping[str, Any]) -> bytes:

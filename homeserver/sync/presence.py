@@ -110,6 +110,8 @@ class Presence:
         self._announcing: Deferred[None] | None = None
         self._unsaved: set[str] = set()
         self._saving: Timer | None = None
+        # Called with what is new once the syncs have been woken for it.
+        self.on_news: list[Callable[[Sequence[PresenceState]], None]] = []
 
     def seen(
         self, user_id: str, set_presence: str | None = None, device_id: str | None = None, wait_ms: int = 0
@@ -288,6 +290,8 @@ class Presence:
             self._announced.move_to_end(user_id)
         # Those who wait read as soon as they are woken, so this comes when all is in place.
         self._ephemeral.next(rooms=tuple(rooms), users=tuple(user_ids))
+        for listener in self.on_news:
+            listener([self._announced[user_id] for user_id in user_ids])
         self._unsaved.update(user_ids)
         if self._saving is None and self.enabled:
             self._saving = self._clock.call_later(SAVE_SECONDS, self._save_soon)

@@ -7,7 +7,7 @@ last change are kept; a client that has not seen that position gets the list. Ty
 repeat every few seconds, changes no list and wakes nobody.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from homeserver.clock import Clock, Timer
@@ -27,6 +27,9 @@ class Typing:
         self._ephemeral = ephemeral
         self._timers: dict[str, dict[str, Timer]] = {}
         self._positions: dict[str, int] = {}
+        # Called with (room, user, whether they type), also when somebody goes on typing: other servers
+        # forget sooner than clients.
+        self.on_typing: list[Callable[[str, str, bool], None]] = []
 
     def set(self, room_id: str, user_id: str, typing: bool, timeout_ms: int = 30_000) -> None:
         if not typing or timeout_ms <= 0:
@@ -40,6 +43,7 @@ class Typing:
         typists[user_id] = self._clock.call_later(seconds, self._expired, room_id, user_id)
         if timer is None:
             self._changed(room_id)
+        self._tell(room_id, user_id, True)
 
     def users(self, room_id: str) -> list[str]:
         """In the order in which they began."""
@@ -68,6 +72,11 @@ class Typing:
         if not typists:
             del self._timers[room_id]
         self._changed(room_id)
+        self._tell(room_id, user_id, False)
+
+    def _tell(self, room_id: str, user_id: str, typing: bool) -> None:
+        for listener in self.on_typing:
+            listener(room_id, user_id, typing)
 
     def _changed(self, room_id: str) -> None:
         # Those who wait read as soon as they are woken: the change must stand before.

@@ -25,10 +25,12 @@ def changed(db: Any, user_id: str, *device_ids: str) -> int:
 
 def test_a_change_is_announced_to_the_user_and_its_rooms(db: Any) -> None:
     position = changed(db, ALICE, "ONE", "TWO")
-    [change] = [change for change in db.changes if change.stream == "device_list"]
-    assert (change.position, change.users, change.rooms) == (position, (ALICE,), ("!a:hearth.test",))
+    first, second = [change for change in db.changes if change.stream == "device_list"]
+    assert (first.position, second.position) == (position - 1, position)
+    for change in (first, second):
+        assert (change.users, change.rooms, change.data) == ((ALICE,), ("!a:hearth.test",), ALICE)
     rows = db.read(lambda tx: tx.all("SELECT position, device_id FROM device_list_change ORDER BY device_id"))
-    assert rows == [(position, "ONE"), (position, "TWO")]
+    assert rows == [(position - 1, "ONE"), (position, "TWO")]
 
 
 def test_changed_users_are_those_after_since_up_to_upto(db: Any) -> None:
@@ -39,6 +41,8 @@ def test_changed_users_are_those_after_since_up_to_upto(db: Any) -> None:
     assert db.read(device_lists.changed_users, third, third, None) == set()
     assert db.read(device_lists.last_change, BOB) == second
     assert db.read(device_lists.last_change, DAVE) == 0
+    changed(db, BOB, device_lists.CROSS_SIGNING)
+    assert db.read(device_lists.last_change, BOB) == second
 
 
 def test_long_ago_goes_by_user(db: Any, monkeypatch: Any) -> None:

@@ -159,6 +159,15 @@ def test_news_is_gathered_and_announced_once(scene: Scene) -> None:
     assert change.event(scene.clock.now_ms())["sender"] == ALICE
 
 
+def test_listeners_get_the_news_once(scene: Scene) -> None:
+    heard: list[list[tuple[str, str]]] = []
+    scene.presence.on_news.append(lambda news: heard.append([(each.user_id, each.state) for each in news]))
+    scene.presence.seen(ALICE, None, "PHONE")
+    scene.presence.seen(ALICE, None, "TABLET")
+    scene.settle()
+    assert heard == [[(ALICE, "online")]]
+
+
 def test_a_changed_profile_is_shown(scene: Scene) -> None:
     scene.presence.show_profile(BOB, {"displayname": "nobody knows Bob yet"})
     scene.presence.seen(ALICE)

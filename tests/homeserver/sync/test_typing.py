@@ -74,3 +74,14 @@ def test_shutting_down_leaves_no_timer() -> None:
     scene.typing.set(ROOM, ALICE, True)
     scene.typing.stop_all()
     assert scene.clock.reactor.getDelayedCalls() == []
+
+
+def test_listeners_hear_of_each_change_and_of_going_on() -> None:
+    scene = Scene()
+    heard: list[tuple[str, str, bool]] = []
+    scene.typing.on_typing.append(lambda *change: heard.append(change))
+    scene.typing.set(ROOM, ALICE, True, 10_000)
+    scene.typing.set(ROOM, ALICE, True, 10_000)
+    scene.clock.advance(11)
+    scene.typing.set(ROOM, ALICE, False)
+    assert heard == [(ROOM, ALICE, True), (ROOM, ALICE, True), (ROOM, ALICE, False)]
