@@ -205,14 +205,14 @@ class SyntheticRoom:
         return [state[key] for key in keys if key in state]
 
     def events_of(self, state: Mapping[StateKey, str]) -> list[Event]:
-        return [self.events[each] for each in state.values()]
+        return [self.events[state[key]] for key in sorted(state)]
 
     def joined(self, state: Mapping[StateKey, str] | None = None) -> list[str]:
-        members = self.state if state is None else state
-        return [
-            key for (type, key), event_id in members.items()
+        # In order: a persistent map's own order changes from run to run.
+        return sorted(
+            key for (type, key), event_id in (self.state if state is None else state).items()
             if type == MEMBER and self.events[event_id].membership == "join"
-        ]
+        )
 
     def servers(self, state: Mapping[StateKey, str] | None = None) -> list[str]:
         return list(dict.fromkeys(ids.domain_of(user) for user in self.joined(state)))
