@@ -6,11 +6,11 @@ The name before any delegation is what is signed, and what everything is remembe
 a few slots of its own, so one that answers slowly keeps nobody else waiting.
 """
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import quote, urlencode
 
 import orjson
@@ -26,6 +26,7 @@ from federation.whitelist import Whitelist
 from homeserver.protocol import canonical_json
 from homeserver.protocol.signing import SigningKey
 
+T = TypeVar("T")
 Json = dict[str, Any]
 Query = Mapping[str, str | int | Sequence[str]]
 Content = Mapping[str, Any] | bytes
@@ -140,6 +141,10 @@ class FederationClient:
         if 200 <= reply.status < 300:
             return reply.body
         raise _refusal(destination, reply)
+
+    async def within(self, seconds: float, work: Coroutine[Any, Any, T]) -> T:
+        """Several requests under one time limit. Raises Unreachable."""
+        return await self._http.within(seconds, work)
 
     async def _send_in_turn(self, method: str, destination: str, *request: Any) -> Reply:
         async with self._slot(destination):

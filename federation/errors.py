@@ -6,9 +6,7 @@ The difference that matters to callers: `Refused` is an answer (this server will
 another one or tell the user), everything else is the absence of one (try again later).
 """
 
-from typing import Any
-
-from homeserver.errors import Forbidden, MatrixError, NotFound, RemoteError
+from homeserver.errors import Forbidden, MatrixError, NotFound, RemoteError, RemoteRefused
 
 
 class Unreachable(RemoteError):
@@ -27,18 +25,8 @@ class BadAnswer(RemoteError):
     """It answered, but not what it should: no HTTP, no JSON, too much of it, the wrong shape."""
 
 
-class Refused(RemoteError):
-    """It answered with an error status; `errcode` and `message` are its own words (or M_UNKNOWN)."""
-
-    def __init__(
-        self, server_name: str, status: int, errcode: str, message: str, body: dict[str, Any]
-    ) -> None:
-        super().__init__(f"{server_name} answered {status} {errcode}: {message}")
-        self.server_name = server_name
-        self.status = status
-        self.errcode = errcode
-        self.message = message
-        self.body = body
+class Refused(RemoteRefused):
+    """It answered with an error status."""
 
 
 class NotFederated(Forbidden):

@@ -8,9 +8,11 @@ from dataclasses import dataclass
 from federation.client import FederationClient
 from federation.destinations import Destinations
 from federation.http_client import HttpClient
+from federation.inspection import Inspector
 from federation.key_documents import OwnKeys
 from federation.keyring import Keyring
 from federation.notary import NotaryService
+from federation.rooms_client import RoomsClient
 from federation.whitelist import Whitelist
 from homeserver.server import Server
 
@@ -22,6 +24,8 @@ class Federation:
     http: HttpClient
     client: FederationClient
     keyring: Keyring
+    inspector: Inspector
+    rooms: RoomsClient
     notary: NotaryService
     destinations: Destinations
     whitelist: Whitelist

@@ -24,6 +24,8 @@ from storage.server_keys import StoredKey
 
 Keys = Mapping[str, Mapping[str, VerifyKey]]
 """Server → key ID → key."""
+Wanted = dict[str, dict[str, int]]
+"""Server → key ID → the last moment at which the key must have been valid."""
 
 REMEMBERED_SERVERS = 10_000
 MAX_SIGNATURES = 8
@@ -62,23 +64,14 @@ class Keyring:
 
         Keys that cannot be found are left out. Everything missing is asked for at once.
         """
-        needs = [list(_needs(event)) for event in events]
-        wanted: dict[str, dict[str, int]] = {}
-        for server, key_id, at in (need for each in needs for need in each):
-            of_server = wanted.setdefault(server, {})
-            of_server[key_id] = max(of_server.get(key_id, 0), at)
-        known = await self._find(wanted)
-        result: list[Keys] = []
-        for each in needs:
-            keys: dict[str, dict[str, VerifyKey]] = {}
-            for server, key_id, at in each:
-                found = known[server].get(key_id)
-                if found is not None and at <= found.valid_until:
-                    keys.setdefault(server, {})[key_id] = found.key
-            result.append(keys)
-        return result
+        wanted: Wanted = {}
+        for event in events:
+            want(wanted, event)
+        known = await self.find(wanted)
+        return [keys_for(event, known) for event in events]
 
-    async def _find(self, wanted: Mapping[str, Mapping[str, int]]) -> dict[str, dict[str, Known]]:
+    async def find(self, wanted: Wanted) -> dict[str, dict[str, Known]]:
+        """What can be found of the keys that `want` collected."""
         known = await self._load(wanted)
         missing = self._missing(wanted, known)
         many = len(missing) > MANY_SERVERS
@@ -122,8 +115,8 @@ class Keyring:
 
     def _missing(
         self, wanted: Mapping[str, Mapping[str, int]], known: Mapping[str, Mapping[str, Known]]
-    ) -> dict[str, dict[str, int]]:
-        missing: dict[str, dict[str, int]] = {}
+    ) -> Wanted:
+        missing: Wanted = {}
         for server, keys in wanted.items():
             lacking = {
                 key_id: at for key_id, at in keys.items() if _may_be_better(known[server].get(key_id), at)
@@ -156,6 +149,23 @@ class Keyring:
                 del self._known[next(iter(self._known))]
             self._known[server] = keys
         return keys
+
+
+def want(wanted: Wanted, event: Event) -> None:
+    """Adds the keys this event may be checked with."""
+    for server, key_id, at in _needs(event):
+        of_server = wanted.setdefault(server, {})
+        of_server[key_id] = max(of_server.get(key_id, 0), at)
+
+
+def keys_for(event: Event, known: Mapping[str, Mapping[str, Known]]) -> Keys:
+    """Those of the known keys that count for the event."""
+    keys: dict[str, dict[str, VerifyKey]] = {}
+    for server, key_id, at in _needs(event):
+        found = known[server].get(key_id)
+        if found is not None and at <= found.valid_until:
+            keys.setdefault(server, {})[key_id] = found.key
+    return keys
 
 
 def _needs(event: Event) -> Iterable[tuple[str, str, int]]:

@@ -124,3 +124,17 @@ class LimitExceeded(MatrixError):
 
 class RemoteError(Exception):
     """A remote server failed, was unreachable or broke the rules; never the client's fault."""
+
+
+class RemoteRefused(RemoteError):
+    """It answered with an error status; `errcode` and `message` are its own words (or M_UNKNOWN)."""
+
+    def __init__(
+        self, server_name: str, status: int, errcode: str, message: str, body: dict[str, Any]
+    ) -> None:
+        super().__init__(f"{server_name} answered {status} {errcode}: {message}")
+        self.server_name = server_name
+        self.status = status
+        self.errcode = errcode
+        self.message = message
+        self.body = body

@@ -10,11 +10,13 @@ from federation.destinations import Destinations
 from federation.discovery import Discovery
 from federation.federation import Federation
 from federation.http_client import HttpClient
+from federation.inspection import Inspector
 from federation.key_documents import OldKey, OwnKeys
 from federation.key_fetching import KeyFetcher, Notary
 from federation.keyring import Keyring
 from federation.notary import NotaryService
 from federation.resolver import Resolver, system_records
+from federation.rooms_client import RoomsClient
 from federation.tls import ClientTls
 from federation.well_known import WellKnown
 from federation.whitelist import Whitelist
@@ -37,12 +39,16 @@ def build_federation(
     client = FederationClient(config.server_name, signing_key, http, discovery, destinations, whitelist)
     own_keys = _own_keys(config, signing_key, clock)
     fetcher = KeyFetcher(db, clock, client, _notaries(config))
+    keyring = Keyring(db, clock, own_keys, fetcher)
+    inspector = Inspector(reactor, keyring)
     return Federation(
         server_name=config.server_name,
         own_keys=own_keys,
         http=http,
         client=client,
-        keyring=Keyring(db, clock, own_keys, fetcher),
+        keyring=keyring,
+        inspector=inspector,
+        rooms=RoomsClient(client, inspector),
         notary=NotaryService(db, clock, own_keys, fetcher, whitelist),
         destinations=destinations,
         whitelist=whitelist,

@@ -147,11 +147,12 @@ class Event:
         return cls(version, event_id, pdu, json, rejected)
 
     @classmethod
-    def parse(cls, pdu: dict[str, Any], version: RoomVersion) -> Event:
+    def parse(cls, pdu: dict[str, Any], version: RoomVersion, *, unlimited: bool = False) -> Event:
         """From another server: shape and sizes are checked and the ID computed.
 
         Hashes and signatures are not verified (`signing.check_hash_and_signatures`). `unsigned` is
         dropped; read it from `pdu` first where a remote's word is wanted, as with an invite.
+        `unlimited`: any number of prev_events and auth_events, as events of old history may have.
         """
         if not isinstance(pdu, dict):
             raise InvalidEvent("An event is a JSON object.")
@@ -159,7 +160,7 @@ class Event:
             pdu = {key: value for key, value in pdu.items() if key != "unsigned"}
         try:
             (canonical_json.validate_strict if version.strict_json else canonical_json.validate_lax)(pdu)
-            _check_shape(pdu, version)
+            _check_shape(pdu, version, unlimited)
             json = hashing.encode(pdu, version)
             event_id = hashing.event_id(pdu, version) if version.hashed_event_ids else pdu["event_id"]
         except NotCanonical as error:
@@ -255,7 +256,7 @@ def _check_names(pdu: dict[str, Any]) -> None:
         raise InvalidEvent("A type or state_key holds NUL.")
 
 
-def _check_shape(pdu: dict[str, Any], version: RoomVersion) -> None:
+def _check_shape(pdu: dict[str, Any], version: RoomVersion, unlimited: bool) -> None:
     for field in ("type", "sender"):
         if not isinstance(pdu.get(field), str):
             raise InvalidEvent(f"`{field}` is not a string.")
@@ -272,8 +273,9 @@ def _check_shape(pdu: dict[str, Any], version: RoomVersion) -> None:
     _check_integer(pdu, "depth", 0, version.max_depth)
     _check_integer(pdu, "origin_server_ts", -_MAX_TIMESTAMP, _MAX_TIMESTAMP)
     _check_room_id(pdu, version)
-    _check_references(pdu, version, "prev_events", MAX_PREV_EVENTS)
-    _check_references(pdu, version, "auth_events", MAX_AUTH_EVENTS)
+    # As many as fit into an event are no limit.
+    _check_references(pdu, version, "prev_events", MAX_EVENT_BYTES if unlimited else MAX_PREV_EVENTS)
+    _check_references(pdu, version, "auth_events", MAX_EVENT_BYTES if unlimited else MAX_AUTH_EVENTS)
     if not version.hashed_event_ids:
         event_id = pdu.get("event_id")
         if not isinstance(event_id, str) or event_id[:1] != "$" or "\0" in event_id:

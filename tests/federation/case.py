@@ -14,17 +14,20 @@ from twisted.internet.defer import Deferred, TimeoutError, fail, succeed
 from twisted.names import dns, error
 from twisted.trial import unittest
 
+import federation.server  # noqa: F401 (declares the endpoints)
 from federation.addresses import AddressFilter
 from federation.client import FederationClient
 from federation.destinations import Destinations
 from federation.discovery import Discovery
 from federation.federation import Federation
 from federation.http_client import HttpClient
+from federation.inspection import Inspector
 from federation.key_documents import OwnKeys
 from federation.key_fetching import KeyFetcher, Notary
 from federation.keyring import Keyring
 from federation.notary import NotaryService
 from federation.resolver import Resolver
+from federation.rooms_client import RoomsClient
 from federation.tls import ClientTls
 from federation.well_known import WellKnown
 from federation.whitelist import Whitelist
@@ -110,12 +113,16 @@ class Here:
         own = OwnKeys(name, [self.key], [], self.clock, DAY_MS)
         self.fetcher = KeyFetcher(self.db, self.clock, self.client, notaries)
         self.keyring = Keyring(self.db, self.clock, own, self.fetcher)
+        self.inspector = Inspector(the_reactor, self.keyring)
+        self.rooms = RoomsClient(self.client, self.inspector)
         self.federation = Federation(
             server_name=name,
             own_keys=own,
             http=self.http,
             client=self.client,
             keyring=self.keyring,
+            inspector=self.inspector,
+            rooms=self.rooms,
             notary=NotaryService(self.db, self.clock, own, self.fetcher, self.whitelist),
             destinations=self.destinations,
             whitelist=self.whitelist,
