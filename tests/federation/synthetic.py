@@ -33,8 +33,9 @@ from homeserver.protocol.room_versions import ROOM_VERSIONS
 from homeserver.protocol.signing import SigningKey, VerifyKey, sign_json
 from tests.federation.authority import Authority
 from tests.federation.synthetic_answers import Answers, stripped
-from tests.federation.synthetic_http import Answer, Asked, Hook, HttpsServer, Reply, Route, until
+from tests.federation.synthetic_http import Answer, Asked, Hook, HttpsServer, Reply, Route
 from tests.federation.synthetic_room import SyntheticRoom, sign_pdu
+from tests.waiting import until
 
 Json = dict[str, Any]
 Pdu = Event | Mapping[str, Any] | bytes

@@ -7,7 +7,6 @@ import json
 import re
 import ssl
 import threading
-import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -176,13 +175,3 @@ def flood(megabytes: int, start: bytes = b'{"pdus": [', filling: bytes = b'"x",'
             yield piece
 
     return Raw(pieces())
-
-
-def until(condition: Callable[[], Any], seconds: float = 20, what: str = "") -> Any:
-    """What `condition` returned once it was true."""
-    deadline = time.monotonic() + seconds
-    while not (found := condition()):
-        if time.monotonic() > deadline:
-            raise AssertionError(f"not within {seconds} s: {what or condition}")
-        time.sleep(0.02)
-    return found
