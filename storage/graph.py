@@ -66,6 +66,15 @@ def missing(tx: Transaction, room: int, from_depth: int, limit: int) -> list[tup
     )
 
 
+def which_missing(tx: Transaction, room: int, event_ids: Collection[str]) -> set[str]:
+    """Those of these that are missing."""
+    rows = tx.all(
+        f"SELECT event_id FROM missing_event WHERE room = ? AND {tx.any('event_id')}",
+        [room, tx.array(event_ids)],
+    )
+    return {event_id for (event_id,) in rows}
+
+
 # Redactions that came first
 
 

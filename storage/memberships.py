@@ -1,5 +1,6 @@
 """The current membership of each user in each room, as rows a user's room list is read from."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -64,6 +65,15 @@ def of_user(tx: Transaction, user_id: str) -> dict[str, Membership]:
 def joined_users(tx: Transaction, room_id: str) -> list[str]:
     rows = tx.all("SELECT user_id FROM membership WHERE room_id = ? AND membership = 'join'", [room_id])
     return [user_id for (user_id,) in rows]
+
+
+def end_others(tx: Transaction, room_id: str, members: Collection[str], position: int) -> None:
+    """Whoever else was thought to be in the room is not: it was last looked at long ago."""
+    tx.execute(
+        "UPDATE membership SET previous = membership, membership = 'leave', position = ?"
+        f" WHERE room_id = ? AND membership IN ('join', 'invite', 'knock') AND NOT ({tx.any('user_id')})",
+        [position, room_id, tx.array(members)],
+    )
 
 
 def forget(tx: Transaction, user_id: str, room_id: str) -> int:

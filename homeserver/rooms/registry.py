@@ -12,7 +12,7 @@ from collections import OrderedDict, deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, fail
 from twisted.python.failure import Failure
 
 from homeserver.clock import Clock
@@ -55,8 +55,8 @@ class Room:
     """A room in memory. `timeline` holds the last events of it, all those after `timeline_from`.
 
     `states` holds the states after the last events, and after each that is not committed yet; `unsaved` are
-    snapshots that the next write brings along. While `held`, nothing new is built on the tip. `partial`: the
-    members of the state are still to come.
+    snapshots that the next write brings along; `resolved` are states by the snapshots they were made of.
+    While `held`, nothing new is built on the tip. `partial`: the members of the state are still to come.
     """
 
     def __init__(self, nid: int, room_id: str, version: RoomVersion, head: Head, position: int) -> None:
@@ -72,6 +72,7 @@ class Room:
         self.timeline_from = position
         self.states: dict[str, RoomState] = {}
         self.unsaved: list[NewSnapshot] = []
+        self.resolved: dict[frozenset[int | None], RoomState] = {}
         self.held: list[Deferred[None]] | None = None
         self.partial = False
 
@@ -127,7 +128,7 @@ class Registry:
         self.identity = identity
         self.events = events
         self.memberships = memberships
-        self._outcomes = outcomes
+        self.outcomes = outcomes
         self._most_rooms = most_rooms
         self._rooms: OrderedDict[str, Room] = OrderedDict()
         self._loading: dict[str, list[Deferred[None]]] = {}
@@ -317,11 +318,13 @@ class Registry:
             self.db.ids,
             self.clock.now_ms(),
             lookup,
-            self._outcomes,
+            self.outcomes,
         )
 
     def submit(self, room: Room, batch: "Batch", also: Also | None = None) -> "Deferred[list[StoredEvent]]":
         """Moves the room's tip and writes; fires after the commit. `batch` is built on the present tip."""
+        if self._rooms.get(room.room_id) is not room:
+            return fail(RoomMovedOn())
         asides, unsaved = batch.asides, room.unsaved
         room.unsaved = []
         room.last_job, done = self.db.write_after(

@@ -1,0 +1,169 @@
+"""What an event from elsewhere refers to and this server lacks: fetched, judged, and the gap noted.
+
+https://spec.matrix.org/v1.19/server-server-api/#backfilling-and-retrieving-missing-events
+
+First the sender is asked for the events between what is known and what came. If that does not bridge the
+gap, it is asked for the state before each event that stays missing: with that, the event can be judged, and
+what lies further back is left to whoever scrolls there (`missing_event`).
+
+Asking may take long, so it is done outside the room's turn: nobody else's events wait for it.
+"""
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+
+from homeserver.errors import RemoteError
+from homeserver.protocol.auth_rules import AuthError
+from homeserver.protocol.events import Event
+from homeserver.rooms import judgement
+from homeserver.rooms.outliers import Outliers
+from homeserver.rooms.placing import Known
+from homeserver.rooms.registry import Batch, Registry, Room
+from homeserver.rooms.remote import RemoteRooms
+from homeserver.rooms.state import StateEntry, StateKey
+from homeserver.rooms.turns import Turns
+from storage import events as event_rows
+from storage import graph
+from storage.events import ACCEPTED, REJECTED, Aside, StoredEvent
+
+MOST_FETCHED = 20
+# With more state missing than this, all of it is asked for at once instead of one by one.
+FEW_EVENTS = 40
+MOST_STATE = 200_000
+MOST_MISSING = 20
+
+
+class Gaps:
+    def __init__(self, registry: Registry, remote: RemoteRooms, outliers: Outliers, turns: Turns) -> None:
+        self._registry = registry
+        self._remote = remote
+        self._outliers = outliers
+        self._turns = turns
+
+    async def earlier_events(self, origin: str, room: Room, event: Event) -> list[Event]:
+        """Events between what is known of the room and this event, causes first. Raises RemoteError."""
+        found = await self._remote.missing_events(
+            origin,
+            room.room_id,
+            room.version,
+            earliest=room.tip.extremities,
+            latest=[event.event_id],
+            limit=MOST_FETCHED,
+            min_depth=0,
+        )
+        return sorted(found, key=lambda each: each.depth)
+
+    async def auth_events(self, origin: str, room: Room, event: Event) -> None:
+        """Has the event's authorisation events, and theirs, stored as outliers. Raises RemoteError."""
+        missing = await self._unknown(event.auth_events)
+        if not missing:
+            return
+        chain = await self._remote.event_auth(origin, room.room_id, room.version, event.event_id)
+        async with self._turns.of(room.room_id):
+            await self._outliers.add(room.nid, room.room_id, chain)
+        missing = await self._unknown(event.auth_events)
+        if missing:
+            raise RemoteError(f"{origin} does not know what authorises its own event.")
+
+    async def state_at(self, origin: str, known: Known, missing: Sequence[str]) -> None:
+        """Stores these events, from beyond a gap, with the state they stand on. Raises RemoteError."""
+        room = known.room
+        if len(missing) > MOST_MISSING:
+            raise RemoteError("Too many previous events are missing.")
+        found = await self._remote.events(origin, room.room_id, room.version, missing)
+        for event_id in missing:
+            event = found.get(event_id)
+            if event is None:
+                raise RemoteError(f"{origin} does not know the event {event_id}.")
+            await self.auth_events(origin, room, event)
+            entries = await self.state_before(origin, room, event)
+            async with self._turns.of(room.room_id):
+                await self._store(known, event, entries)
+
+    async def state_before(
+        self, origin: str, room: Room, event: Event
+    ) -> Mapping[StateKey, StateEntry]:
+        """The state before an event as the server tells, with all of it stored. Raises RemoteError."""
+        state_ids, chain_ids = await self._remote.state_ids(origin, room.room_id, event.event_id)
+        if len(state_ids) > MOST_STATE or len(chain_ids) > MOST_STATE:
+            raise RemoteError(f"{origin} names too much state.")
+        stored = await self._registry.db.read(event_rows.by_id, state_ids)
+        unknown = [event_id for event_id in state_ids if event_id not in stored]
+        if unknown:
+            wanted = {*unknown, *await self._unknown(chain_ids)}
+            if len(wanted) > FEW_EVENTS:
+                state, chain = await self._remote.state(
+                    origin, room.room_id, room.version, event.event_id
+                )
+                fetched = [*state, *chain]
+            else:
+                few = await self._remote.events(origin, room.room_id, room.version, wanted)
+                fetched = list(few.values())
+            async with self._turns.of(room.room_id):
+                await self._outliers.add(room.nid, room.room_id, fetched)
+            stored.update(await self._registry.db.read(event_rows.by_id, unknown))
+        return entries_of(origin, room.room_id, (stored[each] for each in state_ids if each in stored))
+
+    async def _store(self, known: Known, event: Event, entries: Mapping[StateKey, StateEntry]) -> None:
+        """Beside the timeline, with its state, so that what stands on it has one."""
+        room = known.room
+        ids = self._registry.db.ids
+        before, new = room.tip.state.changed_to(entries, ids.snapshot())
+        if new is not None:
+            room.unsaved.append(new)
+        await known.load([event.event_id, *event.auth_events])
+        await known.load_state(judgement.keys_of(event), entries)
+        stored = known.stored(event.event_id)
+        if stored is not None and stored.state_before is not None:
+            return
+        nid = stored.nid if stored is not None else ids.event()
+        status, after = ACCEPTED, before
+        auth_events = [each for auth_id in event.auth_events if (each := known.event(auth_id)) is not None]
+        create = room.tip.create
+        if create is None:
+            raise RemoteError("The room has no create event.")
+        try:
+            judgement.by_auth_events(event, auth_events, create)
+            judgement.by_state(event, entries, known.event, create)
+        except AuthError:
+            status = REJECTED
+            event = Event(event.version, event.event_id, event.pdu, event.json, rejected=True)
+        if status == ACCEPTED and event.key is not None:
+            entry = StateEntry(nid, event.event_id, event.membership)
+            after, snapshot = before.with_event(event.key, entry, ids.snapshot())
+            room.unsaved.append(snapshot)
+        aside = StoredEvent(event, nid, room.nid, None, before.snapshot, after.snapshot, status)
+        known.late.add(event.event_id)
+        batch = Batch(
+            room.tip,
+            asides=[Aside(aside, known=stored is not None)],
+            events={event.event_id: aside},
+            states={event.event_id: after},
+        )
+        written = self._registry.submit(room, batch)
+        await self._registry.db.write(graph.add_missing, room.nid, [event.event_id], event.depth + 1)
+        await written
+
+    async def _unknown(self, event_ids: Collection[str]) -> list[str]:
+        found = await self._registry.events.many(event_ids)
+        return [event_id for event_id in event_ids if event_id not in found]
+
+
+def entries_of(
+    origin: str, room_id: str, stored: Iterable[StoredEvent]
+) -> dict[StateKey, StateEntry]:
+    """A room state out of its events; rejected ones are left out.
+
+    Raises RemoteError where two events stand under one key, or nothing created the room.
+    """
+    entries: dict[StateKey, StateEntry] = {}
+    for each in stored:
+        event = each.event
+        if event.key is None or each.status == REJECTED or event.room_id != room_id:
+            continue
+        if event.key in entries:
+            raise RemoteError(f"{origin} names two events for {event.key}.")
+        entries[event.key] = StateEntry(each.nid, event.event_id, event.membership)
+    if ("m.room.create", "") not in entries:
+        raise RemoteError(f"{origin} names a state without a create event.")
+    return entries
+

@@ -1,0 +1,220 @@
+"""Events from elsewhere enter rooms here.
+
+https://spec.matrix.org/v1.19/server-server-api/#checks-performed-on-receipt-of-a-pdu
+
+They come verified (signatures, hashes) and in the order in which their server sent them. What each refers
+to is fetched first where it is missing, without keeping anybody waiting; then the events of a room are
+placed one after another (`placing`). Everything that is reported as taken is committed.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+
+from homeserver.errors import Forbidden, MatrixError, NotFound, RemoteError
+from homeserver.protocol import server_acl
+from homeserver.protocol.events import Event
+from homeserver.protocol.room_versions import RoomVersion
+from homeserver.rooms.begin import begin
+from homeserver.rooms.gaps import Gaps
+from homeserver.rooms.out_of_band import OutOfBandMembership
+from homeserver.rooms.outliers import Outliers
+from homeserver.rooms.placing import Known, MissingEvents, Placing
+from homeserver.rooms.registry import Registry, Room
+from homeserver.rooms.remote import RemoteJoin, RemoteRooms
+from homeserver.rooms.state import Entries
+from homeserver.rooms.states import States
+from homeserver.rooms.turns import Turns
+from storage.events import StoredEvent
+
+log = Logger()
+
+SERVER_ACL = "m.room.server_acl"
+MOST_ROUNDS = 3
+Written = dict[str, "Deferred[Any]"]
+"""Event ID → what fires when the event is committed."""
+
+
+class Incoming:
+    def __init__(self, registry: Registry, remote: RemoteRooms, server_name: str) -> None:
+        self._registry = registry
+        self._server_name = server_name
+        self.turns = Turns()
+        self.states = States(registry.db)
+        self.outliers = Outliers(registry.db)
+        self.placing = Placing(registry, self.states, server_name)
+        self.gaps = Gaps(registry, remote, self.outliers, self.turns)
+        self._out_of_band = OutOfBandMembership(registry)
+
+    async def receive(self, origin: str, room_id: str, events: Sequence[Event]) -> dict[str, str | None]:
+        """Takes the events of one room that a server sent. Event ID → None, or why it was not taken.
+
+        Rejected and soft-failed events count as taken: they are stored, and sending them again helps nobody.
+        """
+        outcomes: dict[str, str | None] = {}
+        room = await self._room(room_id)
+        if room is None or not room.is_resident(self._server_name):
+            for event in events:
+                taken = await self._out_of_band.receive(event)
+                outcomes[event.event_id] = None if taken else "This server is not in the room."
+            return outcomes
+        written: Written = {}
+        known = await self.placing.know(room, events)
+        for event in events:
+            try:
+                await self._take(origin, known, event, written, MOST_ROUNDS)
+                outcomes[event.event_id] = None
+            except (RemoteError, MatrixError) as error:
+                log.info("{origin}: {event} was not taken: {error}", origin=origin, event=event, error=error)
+                outcomes[event.event_id] = str(error)
+        for event_id in await _failed(written):
+            outcomes[event_id] = "It could not be stored."
+        return outcomes
+
+    async def accept(self, room_id: str, event: Event) -> StoredEvent:
+        """Takes an event that enters the room through this server, which will tell the others.
+
+        Raises Forbidden, and nothing is stored, unless the room's rules allow it now; NotFound for a room
+        that this server is not in.
+        """
+        room = await self._registry.get(room_id)
+        if not room.is_resident(self._server_name):
+            raise NotFound("This server is not in the room.")
+        async with self.turns.of(room_id):
+            known = await self.placing.know(await self._registry.get(room_id), [event])
+            try:
+                done = await self.placing.place(known, event, strict=True)
+            except MissingEvents:
+                raise Forbidden("The event stands on events that this server does not know.") from None
+            if done is not None:
+                await done
+        stored = await self._registry.events.get(event.event_id)
+        if stored is None or stored.position is None:
+            raise Forbidden("The event was refused before.")
+        return stored
+
+    async def begin(self, join: RemoteJoin) -> None:
+        """This server's first join into a room, or the first after it had left."""
+        room_id = join.event.room_id
+        room = await self._room(room_id)
+        if room is not None and room.is_resident(self._server_name):
+            await self.receive(join.server, room_id, [join.event])
+            return
+        async with self.turns.of(room_id):
+            await begin(self._registry, self.outliers, join)
+
+    async def out_of_band(
+        self, event: Event, version: RoomVersion, stripped: Sequence[Mapping[str, Any]]
+    ) -> None:
+        """An invite, knock or leave of one of our users in a room that this server is not in.
+
+        `stripped`: what the user is shown of the room.
+        """
+        await self._out_of_band.add(event, version, stripped)
+
+    async def acl_allows(self, room_id: str, server_name: str) -> bool:
+        """By the room's server ACL, if it has one and we know the room."""
+        room = await self._room(room_id)
+        event_id = room.tip.event_id(SERVER_ACL) if room is not None else None
+        if room is None or event_id is None:
+            return True
+        stored = room.pending.get(event_id) or await self._registry.events.get(event_id)
+        return stored is None or server_acl.allowed(stored.event.content, server_name)
+
+    async def state_before(self, room_id: str, event_id: str) -> Entries | None:
+        """The state an event stands on; None where it is not known."""
+        return await self._state_at(room_id, event_id, after=False)
+
+    async def state_after(self, room_id: str, event_id: str) -> Entries | None:
+        return await self._state_at(room_id, event_id, after=True)
+
+    # how it is done
+
+    async def _room(self, room_id: str) -> Room | None:
+        try:
+            return await self._registry.get(room_id)
+        except NotFound:
+            return None
+
+    async def _take(
+        self, origin: str, known: Known, event: Event, written: Written, rounds: int
+    ) -> None:
+        """Places the event, with what it takes to do so."""
+        async with self.turns.of(event.room_id):
+            known.room = await self._registry.get(event.room_id)
+            try:
+                await self._place(known, event, written)
+                return
+            except MissingEvents as missing:
+                lacking = [each for each in missing.event_ids if each in event.auth_events]
+        if lacking:
+            await self.gaps.auth_events(origin, known.room, event)
+            await known.load(event.auth_events)
+        await self._bridge(origin, known, event, written, rounds)
+        async with self.turns.of(event.room_id):
+            known.room = await self._registry.get(event.room_id)
+            await self._place(known, event, written)
+
+    async def _bridge(
+        self, origin: str, known: Known, event: Event, written: Written, rounds: int
+    ) -> None:
+        """Sees to it that the events before this one are known, with their state."""
+        missing = await self._missing(known, event)
+        if not missing:
+            return
+        if rounds > 0:
+            earlier = await self.gaps.earlier_events(origin, known.room, event)
+            if earlier:
+                between = await self.placing.know(known.room, earlier)
+                for each in earlier:
+                    # Only the first ones lack something, and asking once more would not help them.
+                    await self._take_earlier(origin, between, each, written)
+                known.events.update(between.events)
+                missing = await self._missing(known, event)
+        if missing:
+            await self.gaps.state_at(origin, known, missing)
+
+    async def _take_earlier(self, origin: str, known: Known, event: Event, written: Written) -> None:
+        try:
+            await self._take(origin, known, event, written, 0)
+        except RemoteError as error:
+            log.info("{event} before a gap was not taken: {error}", event=event, error=error)
+
+    async def _missing(self, known: Known, event: Event) -> list[str]:
+        """The previous events whose state is not known."""
+        await known.load(event.prev_events)
+        missing = []
+        for event_id in event.prev_events:
+            stored = known.stored(event_id)
+            if stored is None or (stored.state_after is None and event_id not in known.room.states):
+                missing.append(event_id)
+        return missing
+
+    async def _place(self, known: Known, event: Event, written: Written) -> None:
+        done = await self.placing.place(known, event)
+        if done is not None:
+            written[event.event_id] = done
+
+    async def _state_at(self, room_id: str, event_id: str, *, after: bool) -> Entries | None:
+        room = await self._room(room_id)
+        stored = await self._registry.events.get(event_id)
+        if room is None or stored is None or stored.event.room_id != room_id:
+            return None
+        snapshot = stored.state_after if after else stored.state_before
+        if snapshot is None:
+            return None
+        return (await self.states.of_snapshot(room, snapshot)).entries
+
+
+async def _failed(written: Written) -> list[str]:
+    """Waits for all; those that could not be written, with the reason in the log."""
+    failed = []
+    for event_id, done in written.items():
+        try:
+            await done
+        except Exception:
+            log.failure("{event_id} could not be written", event_id=event_id)
+            failed.append(event_id)
+    return failed
