@@ -29,6 +29,7 @@ from homeserver.rooms.aggregations import Aggregations
 from homeserver.rooms.directory import Directory
 from homeserver.rooms.event_store import EventStore
 from homeserver.rooms.history import History
+from homeserver.rooms.incoming import Incoming
 from homeserver.rooms.public_rooms import PublicRooms
 from homeserver.rooms.relations import Relations
 from homeserver.rooms.reports import Reports
@@ -83,6 +84,7 @@ class Server:
     # rooms
     events: EventStore
     rooms: Rooms
+    incoming: Incoming
     history: History
     relations: Relations
     aggregations: Aggregations

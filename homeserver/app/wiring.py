@@ -47,10 +47,12 @@ from homeserver.rooms.event_store import EventStore
 from homeserver.rooms.guests import Guests
 from homeserver.rooms.head import Identity
 from homeserver.rooms.history import History
+from homeserver.rooms.incoming import Incoming
 from homeserver.rooms.memberships import Memberships
 from homeserver.rooms.public_rooms import PublicRooms
 from homeserver.rooms.registry import Registry
 from homeserver.rooms.relations import Relations
+from homeserver.rooms.remote import NoRooms
 from homeserver.rooms.reports import Reports
 from homeserver.rooms.rooms import Rooms
 from homeserver.rooms.serialize import Serializer
@@ -119,6 +121,7 @@ def build(config: Config, engine: Engine, signing_key: SigningKey, reactor: Any,
     registry = Registry(db, clock, identity, events, memberships, push_actions.of_event)
     db.follow(registry.follow)
     db.follow(memberships.follow)
+    incoming = Incoming(registry, NoRooms(), name)
     unread = Unread(db, push_rules, account_data.ignored_users)
     directory = Directory(registry, name, queries)
     public_rooms = PublicRooms(db, RoomDirectories(federation.client))
@@ -200,6 +203,7 @@ def build(config: Config, engine: Engine, signing_key: SigningKey, reactor: Any,
         device_lists=device_lists,
         events=events,
         rooms=rooms,
+        incoming=incoming,
         history=history,
         relations=Relations(db, history),
         aggregations=aggregations,
