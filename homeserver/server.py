@@ -7,6 +7,7 @@ from typing import Any
 from homeserver.accounts.account_data import AccountData
 from homeserver.accounts.accounts import Accounts
 from homeserver.accounts.deactivation import Deactivation
+from homeserver.accounts.openid import OpenIdTokens
 from homeserver.accounts.profiles import Profiles
 from homeserver.accounts.registration_tokens import RegistrationTokens
 from homeserver.accounts.shared_secret import SharedSecret
@@ -72,6 +73,7 @@ class Server:
     account_data: AccountData
     tags: Tags
     filters: Filters
+    openid: OpenIdTokens
     # devices
     devices: Devices
     device_keys: DeviceKeys

@@ -7,6 +7,7 @@ One import line for each file, one file for each part of the specification's des
 
 from federation.server import keys_query as keys_query
 from federation.server import keys_server as keys_server
+from federation.server import openid as openid
 from federation.server import public_rooms as public_rooms
 from federation.server import query as query
 from federation.server import user_devices as user_devices

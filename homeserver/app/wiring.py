@@ -15,6 +15,7 @@ from federation.user_keys import UserKeys
 from homeserver.accounts.account_data import AccountData
 from homeserver.accounts.accounts import Accounts
 from homeserver.accounts.deactivation import Deactivation
+from homeserver.accounts.openid import OpenIdTokens
 from homeserver.accounts.passwords import Passwords
 from homeserver.accounts.profiles import Profiles
 from homeserver.accounts.registration_tokens import RegistrationTokens
@@ -101,6 +102,7 @@ def build(config: Config, engine: Engine, signing_key: SigningKey, reactor: Any,
     )
     registration_tokens = RegistrationTokens(db, clock)
     account_data = AccountData(db)
+    openid = OpenIdTokens(db, clock, name)
 
     async def show_profile(user_id: str, profile: Any) -> None:
         presence.show_profile(user_id, profile)
@@ -146,7 +148,7 @@ def build(config: Config, engine: Engine, signing_key: SigningKey, reactor: Any,
                 except MatrixError:
                     continue  # a room that does not let them go any more: nothing of theirs is left there
 
-    accounts.on_deactivate += [leave_everything, profiles.forget, account_data.forget]
+    accounts.on_deactivate += [leave_everything, profiles.forget, account_data.forget, openid.forget]
 
     # devices
     key_backup = KeyBackup(db)
@@ -193,6 +195,7 @@ def build(config: Config, engine: Engine, signing_key: SigningKey, reactor: Any,
         account_data=account_data,
         tags=Tags(db),
         filters=Filters(db),
+        openid=openid,
         devices=devices,
         device_keys=device_keys,
         one_time_keys=OneTimeKeys(db, clock, name, user_keys),

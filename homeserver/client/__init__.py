@@ -31,6 +31,7 @@ from homeserver.client import login_token as login_token
 from homeserver.client import logout as logout
 from homeserver.client import message_pagination as message_pagination
 from homeserver.client import notifications as notifications
+from homeserver.client import openid as openid
 from homeserver.client import password_management as password_management
 from homeserver.client import presence as presence
 from homeserver.client import profile as profile
