@@ -127,7 +127,7 @@ def _met_and_parted(tx: Transaction, user_id: str, since: int) -> tuple[set[str]
         "SELECT room_id, membership, previous FROM membership WHERE user_id = ? AND position > ?",
         [user_id, since],
     ):
-        if membership == "join" and _was_outside(tx, room_id, user_id, previous, since):
+        if membership == "join" and was_outside(tx, room_id, user_id, previous, since):
             entered.add(room_id)
         elif membership != "join" and previous == "join":
             gone.add(room_id)
@@ -140,14 +140,14 @@ def _met_and_parted(tx: Transaction, user_id: str, since: int) -> tuple[set[str]
         " AND mine.user_id = ? AND mine.room_id = other.room_id AND mine.membership = 'join'",
         [since, user_id, user_id],
     ):
-        if membership == "join" and _was_outside(tx, room_id, other, previous, since):
+        if membership == "join" and was_outside(tx, room_id, other, previous, since):
             met.add(other)
         elif membership != "join" and previous == "join":
             parted.add(other)
     return met, parted
 
 
-def _was_outside(tx: Transaction, room_id: str, user_id: str, previous: str | None, since: int) -> bool:
+def was_outside(tx: Transaction, room_id: str, user_id: str, previous: str | None, since: int) -> bool:
     """Whether somebody who is joined now may have been outside, and did not just change its name."""
     if previous != "join":
         return True

@@ -101,6 +101,8 @@ class ToDevice:
         for user_id, by_device in users.items():
             for device, content in by_device.items():
                 data = _event(sender, event_type, content)
+                if len(data) > MAX_EDU_BYTES:
+                    raise TooLarge("A message is larger than other servers take.")
                 if batch and size + len(data) > MAX_EDU_BYTES:
                     yield self._edu(sender, event_type, batch)
                     batch, size = {}, 0
