@@ -103,8 +103,10 @@ class Server:
     push_rules: PushRules
     unread: Unread
     notifications: Notifications
-    # other servers: a `federation.federation.Federation`, which nothing down here may know
+    # other servers: a `federation.federation.Federation` and `federation.sender.Sender`, which nothing down
+    # here may know
     federation: Any
+    sender: Any
 
     @property
     def keyring(self) -> Any:

@@ -49,7 +49,7 @@ def _push(state: PresenceState, now_ms: int) -> dict[str, Any]:
 
 
 def receipts(given: Sequence[Receipt]) -> Iterator[tuple[bytes, list[Receipt]]]:
-    """One user's receipts in several threads of a room have the same place in an EDU, so they need several."""
+    """A user's receipts in several threads of a room have one place in an EDU, so they need several."""
     rounds: list[list[Receipt]] = []
     seen: dict[tuple[str, str], int] = {}
     for each in given:

@@ -80,6 +80,7 @@ async def _listen(config: Config, server: Server) -> None:
         for address in listener.bind_addresses:
             port = _open(config, listener, address, factory)
             log.info("listening on {address}", address=port.getHost())
+    await server.sender.start()
     log.info("Hearth serves {name}", name=config.server_name)
 
 
@@ -108,6 +109,7 @@ def _failed(failure: Any, failures: list[Any]) -> None:
 
 def _stop(server: Server, pool: ThreadPool) -> "Deferred[None]":
     async def stop() -> None:
+        await server.sender.stop()
         await server.devices.flush()
         await server.presence.stop()
         server.typing.stop_all()

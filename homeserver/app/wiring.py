@@ -11,6 +11,7 @@ from twisted.python.threadpool import ThreadPool
 
 from federation.query import Queries
 from federation.room_directory import RoomDirectories
+from federation.sender import Sender
 from federation.user_keys import UserKeys
 from homeserver.accounts.account_data import AccountData
 from homeserver.accounts.accounts import Accounts
@@ -169,6 +170,21 @@ def build(config: Config, engine: Engine, signing_key: SigningKey, reactor: Any,
     )
     notifier = Notifier(db, clock, memberships, ephemeral)
     db.follow(notifier.follow)
+    sender = Sender(
+        name,
+        db,
+        clock,
+        federation.client,
+        federation.destinations,
+        federation.whitelist,
+        heads=lambda room_id: room.head if (room := registry.cached(room_id)) is not None else None,
+        joined_rooms=memberships.joined_rooms,
+        local_members=memberships.local_members,
+        presence_of=presence.get,
+    )
+    db.follow(sender.follow)
+    typing.on_typing.append(sender.typing)
+    presence.on_news.append(sender.presence)
     event_format = EventFormat(serializer, aggregations)
     joined = JoinedRooms(db, rooms, event_format, typing, LazyMembers())
     left = LeftRooms(db, events, event_format)
@@ -202,7 +218,7 @@ def build(config: Config, engine: Engine, signing_key: SigningKey, reactor: Any,
         cross_signing=CrossSigning(db, joined_rooms),
         signatures=SignatureUpload(db, name, joined_rooms, user_keys),
         key_backup=key_backup,
-        to_device=ToDevice(db, clock, name),
+        to_device=ToDevice(db, clock, name, federates=federation.whitelist.allows),
         device_lists=device_lists,
         events=events,
         rooms=rooms,
@@ -223,6 +239,7 @@ def build(config: Config, engine: Engine, signing_key: SigningKey, reactor: Any,
         unread=unread,
         notifications=Notifications(registry, push_rules, push_actions.facts, account_data.ignored_users),
         federation=federation,
+        sender=sender,
     )
 
 

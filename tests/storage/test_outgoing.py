@@ -1,4 +1,4 @@
-"""What other servers are still to be told: exactly the events of their time in a room, and what keys changed."""
+"""What other servers are still to be told: exactly the events of their time in a room, and changed keys."""
 
 from typing import Any
 
@@ -193,7 +193,8 @@ def test_the_details_of_a_change(db: Any) -> None:
         tx.insert("device", columns, [(ALICE, "PHONE", "Phone", 1)])
 
     db.write(keys)
-    news = [DeviceNews(first, ALICE, "PHONE"), DeviceNews(second, ALICE, "GONE"), DeviceNews(third, ALICE, "PHONE")]
+    asked = ((first, "PHONE"), (second, "GONE"), (third, "PHONE"))
+    news = [DeviceNews(position, ALICE, device) for position, device in asked]
     assert [each[1:] for each in db.read(outgoing.device_details, news)] == [
         (b"{}", "Phone", None), (None, None, first), (b"{}", "Phone", second)
     ]
