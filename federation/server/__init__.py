@@ -5,6 +5,9 @@ https://spec.matrix.org/v1.19/server-server-api/
 One import line for each file, one file for each part of the specification's description.
 """
 
+from federation.server import backfill as backfill
+from federation.server import event_auth as event_auth
+from federation.server import events as events
 from federation.server import keys_query as keys_query
 from federation.server import keys_server as keys_server
 from federation.server import openid as openid
