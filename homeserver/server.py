@@ -27,6 +27,7 @@ from homeserver.push.notifications import Notifications
 from homeserver.push.rules import PushRules
 from homeserver.push.unread import Unread
 from homeserver.rooms.aggregations import Aggregations
+from homeserver.rooms.delayed_events import DelayedEvents
 from homeserver.rooms.directory import Directory
 from homeserver.rooms.event_store import EventStore
 from homeserver.rooms.history import History
@@ -88,6 +89,7 @@ class Server:
     rooms: Rooms
     incoming: Incoming
     history: History
+    delayed_events: DelayedEvents
     relations: Relations
     aggregations: Aggregations
     reports: Reports

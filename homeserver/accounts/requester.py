@@ -8,7 +8,7 @@ the same address, so nothing about a single request may be stored on it.
 
 from dataclasses import dataclass
 
-from homeserver.errors import MatrixError
+from homeserver.errors import Forbidden, MatrixError
 
 
 @dataclass(slots=True, frozen=True)
@@ -22,6 +22,15 @@ class Requester:
     token_id: int = 0
     address: str = ""
     user_agent: str = ""
+
+
+class UserSuspended(Forbidden):
+    """The account is suspended: its user may read, and leave rooms."""
+
+    errcode = "M_USER_SUSPENDED"
+
+    def __init__(self) -> None:
+        super().__init__("You cannot perform this action while suspended.")
 
 
 class UserLocked(MatrixError):

@@ -74,6 +74,7 @@ def _start(config: Config, server: Server, failures: list[Any]) -> None:
 async def _listen(config: Config, server: Server) -> None:
     await server.push_rules.load()
     await server.deactivation.resume()
+    await server.delayed_events.resume()
     application = Application(server, ROUTES, rate_limits(config))
     for listener in config.listeners:
         factory = HttpFactory(application, reactor, x_forwarded=listener.x_forwarded)
@@ -113,6 +114,7 @@ def _stop(server: Server, pool: ThreadPool) -> "Deferred[None]":
         await server.devices.flush()
         await server.presence.stop()
         server.typing.stop_all()
+        server.delayed_events.stop()
         # The writer hands its last results to the reactor, which must not wait for it meanwhile.
         pool.stop()
 

@@ -20,6 +20,7 @@ from homeserver.accounts.openid import OpenIdTokens
 from homeserver.accounts.passwords import Passwords
 from homeserver.accounts.profiles import Profiles
 from homeserver.accounts.registration_tokens import RegistrationTokens
+from homeserver.accounts.requester import UserLocked, UserSuspended
 from homeserver.accounts.settings import AccountSettings, PasswordPolicy
 from homeserver.accounts.shared_secret import SharedSecret
 from homeserver.accounts.tags import Tags
@@ -37,13 +38,14 @@ from homeserver.devices.keys import DeviceKeys
 from homeserver.devices.one_time_keys import OneTimeKeys
 from homeserver.devices.signature_upload import SignatureUpload
 from homeserver.devices.to_device import ToDevice
-from homeserver.errors import MatrixError
+from homeserver.errors import Forbidden, MatrixError
 from homeserver.protocol.signing import SigningKey
 from homeserver.push.actions import PushActions
 from homeserver.push.notifications import Notifications
 from homeserver.push.rules import PushRules
 from homeserver.push.unread import Unread
 from homeserver.rooms.aggregations import Aggregations
+from homeserver.rooms.delayed_events import DelayedEvents, Standing
 from homeserver.rooms.directory import Directory
 from homeserver.rooms.event_store import EventStore
 from homeserver.rooms.guests import Guests
@@ -139,6 +141,19 @@ def build(config: Config, engine: Engine, signing_key: SigningKey, reactor: Any,
     async def has_account(user_id: str) -> bool:
         return await accounts.get(user_id) is not None
 
+    async def standing_of(user_id: str) -> Standing:
+        account = await accounts.get(user_id)
+        refusal: MatrixError | None = None
+        if account is None or account.deactivated:
+            refusal = Forbidden("This account has been deactivated.", errcode="M_USER_DEACTIVATED")
+        elif account.locked:
+            refusal = UserLocked()
+        elif account.suspended:
+            refusal = UserSuspended()
+        is_guest, is_admin = (account.is_guest, account.is_admin) if account is not None else (False, False)
+        return Standing(is_guest, is_admin, refusal)
+
+    delayed_events = DelayedEvents(db, clock, rooms, standing_of, config.max_event_delay_duration)
     reports = Reports(clock, name, registry, history, has_account)
 
     async def leave_everything(user_id: str, erased: bool) -> None:
@@ -150,6 +165,7 @@ def build(config: Config, engine: Engine, signing_key: SigningKey, reactor: Any,
                     continue  # a room that does not let them go any more: nothing of theirs is left there
 
     accounts.on_deactivate += [leave_everything, profiles.forget, account_data.forget, openid.forget]
+    accounts.on_deactivate.append(delayed_events.forget)
 
     # devices
     key_backup = KeyBackup(db)
@@ -224,6 +240,7 @@ def build(config: Config, engine: Engine, signing_key: SigningKey, reactor: Any,
         rooms=rooms,
         incoming=incoming,
         history=history,
+        delayed_events=delayed_events,
         relations=Relations(db, history),
         aggregations=aggregations,
         reports=reports,

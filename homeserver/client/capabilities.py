@@ -25,6 +25,7 @@ def capabilities(server: Server, me: Requester) -> dict[str, Any]:
             "m.set_displayname": {"enabled": True},
             "m.set_avatar_url": {"enabled": True},
             "m.3pid_changes": {"enabled": False},
+            "org.matrix.msc4140.delayed_events": server.delayed_events.capability,
             "m.forget_forced_upon_leave": {"enabled": False},
         }
     }

@@ -1,8 +1,11 @@
-"""Sending messages. https://spec.matrix.org/v1.19/client-server-api/#sending-events-to-a-room"""
+"""Sending messages, now or later (MSC4140, see `delayed_events`).
+
+https://spec.matrix.org/v1.19/client-server-api/#sending-events-to-a-room
+"""
 
 from typing import Annotated, Any
 
-from homeserver.http.endpoint import USER, Body, Request, put
+from homeserver.http.endpoint import USER, Body, Query, Request, put
 from homeserver.http.requester import Requester
 from homeserver.server import Server
 
@@ -12,6 +15,7 @@ class SendMessage(Request, kw_only=True):
     event_type: str
     txn_id: str
     content: Annotated[dict[str, Any], Body]
+    delay: Annotated[int | None, Query("org.matrix.msc4140.delay")] = None
 
 
 @put(
@@ -19,6 +23,12 @@ class SendMessage(Request, kw_only=True):
     auth=USER, rate="message", guests=True, writes=True,
 )  # fmt: skip
 async def send_message(server: Server, me: Requester, req: SendMessage) -> dict[str, Any]:
+    if req.delay is not None:
+        delay_id = await server.delayed_events.schedule(
+            req.room_id, me.user_id, req.event_type, None, req.content, req.delay,
+            device_id=me.device_id, txn_id=req.txn_id,
+        )  # fmt: skip
+        return {"delay_id": delay_id}
     event_id = await server.rooms.send(
         req.room_id,
         me.user_id,

@@ -10,7 +10,7 @@ database, so `authenticate` returns either the requester or a coroutine of it.
 from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any, Protocol
 
-from homeserver.accounts.requester import Requester, UserLocked
+from homeserver.accounts.requester import Requester, UserLocked, UserSuspended
 from homeserver.accounts.token_cache import Identity
 from homeserver.errors import Forbidden, GuestAccessForbidden, MissingToken, UnknownToken
 from homeserver.http.request import HttpRequest
@@ -70,7 +70,7 @@ class User:
         if requester.is_guest and not endpoint.guests:
             raise GuestAccessForbidden("Guests may not do this.")
         if identity.suspended and endpoint.writes:
-            raise Forbidden("You cannot perform this action while suspended.", errcode="M_USER_SUSPENDED")
+            raise UserSuspended
         if self._admin and not requester.is_admin:
             raise Forbidden("You are not a server administrator.")
         server.devices.seen(requester, now)

@@ -170,8 +170,13 @@ class Rooms(MembershipVerbs):
         content: dict[str, Any],
         *,
         guest: bool = False,
+        device_id: str | None = None,
+        txn_id: str | None = None,
     ) -> str:
-        """Sets state; the event's ID. The same state again by the same sender is no new event."""
+        """Sets state; the event's ID. The same state again by the same sender is no new event.
+
+        With a transaction ID (of a delayed event, say) it is set once, whatever came after it.
+        """
         room = await self.require_joined_or_event(room_id, sender, type)
         if type == "m.room.canonical_alias" and state_key == "":
             await self._aliases.validate_canonical_alias(content, room_id)
@@ -187,7 +192,8 @@ class Rooms(MembershipVerbs):
             stored = await self.events.get(event_id) if event_id not in room.pending else None
             if stored is not None and stored.event.content == content and stored.event.sender == sender:
                 return event_id
-        return await self._append_one(room_id, Proposal(type, sender, content, state_key))
+        proposal = Proposal(type, sender, content, state_key, None, device_id, txn_id)
+        return await self._send_once(room_id, proposal, self._append_one)
 
     async def require_joined_or_event(self, room_id: str, sender: str, type: str) -> Room:
         """The room a state event goes to; only membership may be set by somebody outside."""

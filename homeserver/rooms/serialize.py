@@ -17,6 +17,9 @@ from homeserver.rooms.aggregations import NO_BUNDLES, Bundle, Bundles, content_o
 from homeserver.rooms.event_store import EventStore
 from storage.events import StoredEvent
 
+DELAYED = "delayed event"
+"""The device that delayed events are sent from; their transaction ID is the `delay_id`."""
+
 MembershipOf = Callable[[StoredEvent], str | None]
 
 
@@ -88,8 +91,11 @@ class Serializer:
             unsigned["m.relations"] = content_of(bundle, child)
         if membership is not None:
             unsigned["membership"] = membership
-        if stored.txn_id is not None and stored.event.sender == reader and stored.device_id == device_id:
-            unsigned["transaction_id"] = stored.txn_id
+        if stored.txn_id is not None and stored.event.sender == reader:
+            if stored.device_id == DELAYED:
+                unsigned["org.matrix.msc4140.delay_id"] = stored.txn_id
+            elif stored.device_id == device_id:
+                unsigned["transaction_id"] = stored.txn_id
         age = b',"unsigned":{"age":%d' % max(0, now_ms - stored.event.origin_server_ts)
         rest = b"," + orjson.dumps(unsigned)[1:] if unsigned else b"}"
         prefix = stored.client_prefix

@@ -199,6 +199,12 @@ class Config:
     require_auth_for_profile_requests: bool = option(
         False, "Whether display names and pictures are shown to people with an account only."
     )
+    max_event_delay_duration: Milliseconds | None = option(
+        86_400_000,
+        "How far ahead people may schedule events; null if not at all. Calls need it: clients schedule that "
+        "somebody hung up, in case they cannot say so themselves.",
+        example="24h",
+    )
     limit_remote_rooms: LimitRemoteRooms = option(
         LimitRemoteRooms(), "Keeping small servers out of rooms too big for them.", planned=True
     )
