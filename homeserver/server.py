@@ -37,6 +37,7 @@ from homeserver.rooms.relations import Relations
 from homeserver.rooms.reports import Reports
 from homeserver.rooms.rooms import Rooms
 from homeserver.rooms.serialize import Serializer
+from homeserver.rooms.upgrade import Upgrades
 from homeserver.sync.filters import Filters
 from homeserver.sync.notifier import Notifier
 from homeserver.sync.presence import Presence
@@ -88,6 +89,7 @@ class Server:
     events: EventStore
     rooms: Rooms
     incoming: Incoming
+    upgrades: Upgrades
     history: History
     delayed_events: DelayedEvents
     relations: Relations

@@ -60,6 +60,15 @@ def aliases_of(tx: Transaction, room_id: str) -> list[str]:
     return [alias for (alias,) in rows]
 
 
+def move(tx: Transaction, room_id: str, to: str) -> None:
+    """Aliases, and what is published, go over to another room."""
+    tx.execute("UPDATE room_alias SET room_id = ? WHERE room_id = ?", [to, room_id])
+    networks = tx.all("SELECT network FROM published_room WHERE room_id = ?", [room_id])
+    for (network,) in networks:
+        unpublish(tx, room_id, network)
+        publish(tx, to, network)
+
+
 def publish(tx: Transaction, room_id: str, network: str = OWN) -> None:
     tx.insert("published_room", ("room_id", "network"), [(room_id, network)], "ON CONFLICT DO NOTHING")
     tx.announce("directory", data=Published(room_id, network, True))

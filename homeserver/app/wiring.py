@@ -27,6 +27,7 @@ from homeserver.accounts.tags import Tags
 from homeserver.accounts.token_cache import TokenCache
 from homeserver.accounts.tokens import Tokens
 from homeserver.accounts.uia import Uia
+from homeserver.accounts.upgraded_rooms import UpgradedRooms
 from homeserver.app.config import Config
 from homeserver.app.federation_wiring import build_federation
 from homeserver.clock import ReactorClock
@@ -60,6 +61,7 @@ from homeserver.rooms.remote import NoRooms
 from homeserver.rooms.reports import Reports
 from homeserver.rooms.rooms import Rooms
 from homeserver.rooms.serialize import Serializer
+from homeserver.rooms.upgrade import Upgrades
 from homeserver.server import PublicFacts, Server
 from homeserver.sync.account_data_part import AccountDataPart
 from homeserver.sync.ephemeral import Ephemeral
@@ -134,6 +136,7 @@ def build(config: Config, engine: Engine, signing_key: SigningKey, reactor: Any,
         db, registry, shown_profile, directory, config.default_room_version, account_data.blocks_invites
     )
     Guests(db, rooms)
+    UpgradedRooms(registry, push_rules)
     serializer = Serializer(events, clock)
     history = History(registry, account_data.ignored_users)
     aggregations = Aggregations(db, account_data.ignored_users)
@@ -239,6 +242,7 @@ def build(config: Config, engine: Engine, signing_key: SigningKey, reactor: Any,
         events=events,
         rooms=rooms,
         incoming=incoming,
+        upgrades=Upgrades(registry, shown_profile),
         history=history,
         delayed_events=delayed_events,
         relations=Relations(db, history),

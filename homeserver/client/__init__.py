@@ -48,6 +48,7 @@ from homeserver.client import report_content as report_content
 from homeserver.client import room_event_by_timestamp as room_event_by_timestamp
 from homeserver.client import room_send as room_send
 from homeserver.client import room_state as room_state
+from homeserver.client import room_upgrades as room_upgrades
 from homeserver.client import rooms as rooms
 from homeserver.client import sync as sync
 from homeserver.client import tags as tags

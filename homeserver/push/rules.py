@@ -13,7 +13,7 @@ from typing import Any
 
 from homeserver.errors import BadJson, MatrixError, NotFound, TooLarge
 from homeserver.protocol import canonical_json
-from homeserver.protocol.push_rules import DEFAULT, Rule, Ruleset, UnknownRule
+from homeserver.protocol.push_rules import DEFAULT, Rule, Ruleset, UnknownRule, extended
 from homeserver.push.index import TriggerIndex
 from storage import push_rules as store
 from storage.database import Change, Database
@@ -87,6 +87,11 @@ class PushRules:
 
     async def set_actions(self, user_id: str, kind: str, rule_id: str, actions: tuple[Any, ...]) -> None:
         await self._change(user_id, lambda ruleset: ruleset.with_actions(kind, rule_id, actions))
+
+    async def extend_to(self, user_id: str, replacement: str, *, replaced: str) -> None:
+        """What the user wants of a room goes for the room it was upgraded to as well."""
+        if extended(self.of(user_id), replaced, replacement) is not self.of(user_id):
+            await self._change(user_id, lambda ruleset: extended(ruleset, replaced, replacement))
 
     async def _change(self, user_id: str, edit: Callable[[Ruleset], Ruleset]) -> None:
         def edit_stored(stored: bytes | None) -> bytes:

@@ -171,11 +171,14 @@ class Registry:
         *,
         redacted: Event | None = None,
         guard: Callable[[Head], None] | None = None,
+        created: Draft | None = None,
+        also: Also | None = None,
     ) -> list[StoredEvent]:
         """Adds the events, all or none, and returns when they are committed.
 
-        `guard(tip)` may refuse, judging by the very state the events will stand on. Raises Forbidden,
-        BadJson, TooLarge, NotFound.
+        `guard(tip)` may refuse, judging by the very state the events will stand on. The same transaction
+        creates the room of the draft `created` and runs `also(tx, room_id)`; what fails undoes all. Raises
+        Forbidden, BadJson, TooLarge, NotFound.
         """
         while True:
             room, held = await self._with_events_at_hand(room_id, proposals)
@@ -190,7 +193,9 @@ class Registry:
             for proposal in proposals:
                 draft.add(proposal, redacted)
             try:
-                return await self.submit(room, Batch.of(draft))
+                if created is not None:
+                    return await self._submit_with(room, draft, created, also)
+                return await self.submit(room, Batch.of(draft), also)
             except RoomMovedOn:
                 # It stood on somebody else's failure; that one is out of the way now. With a transaction
                 # ID it may be a failure itself, so whoever gave us that ID looks before trying again.
@@ -202,18 +207,22 @@ class Registry:
 
         `also(tx, room_id)` runs in the transaction that writes the events; what it raises undoes all.
         """
-        nid = self.db.ids.room()
-        room_id = None if version.room_id_is_create_id else self._new_room_id()
-        draft = self._draft(BEFORE_CREATION, nid, room_id, version, {})
-        # Where the room ID is a hash, two rooms made alike in one millisecond would be the same room.
-        draft.now_ms = self._last_creation = max(draft.now_ms, self._last_creation + 1)
+        draft = self.new_room(version)
         build(draft)
         if draft.room_id is None:
             raise ValueError("a room starts with its create event")
-        room = Room(nid, draft.room_id, version, BEFORE_CREATION, 0)
+        room = Room(draft.room_nid, draft.room_id, version, BEFORE_CREATION, 0)
         self._keep(room, ())
         await self.submit(room, Batch.of(draft), also)
         return room.room_id
+
+    def new_room(self, version: RoomVersion) -> Draft:
+        """The empty draft of a room that is to be created."""
+        room_id = None if version.room_id_is_create_id else self._new_room_id()
+        draft = self._draft(BEFORE_CREATION, self.db.ids.room(), room_id, version, {})
+        # Where the room ID is a hash, two rooms made alike in one millisecond would be the same room.
+        draft.now_ms = self._last_creation = max(draft.now_ms, self._last_creation + 1)
+        return draft
 
     def adopt(self, room: Room, joined: Sequence[str]) -> None:
         """Takes in a room that was put together elsewhere, instead of the one of this ID that it knows."""
@@ -339,6 +348,31 @@ class Registry:
             self._written, self._not_written, callbackArgs=(written, room, batch), errbackArgs=(written, room)
         )
         return written
+
+    async def _submit_with(
+        self, room: Room, draft: Draft, created: Draft, also: Also | None
+    ) -> list[StoredEvent]:
+        """Writes to a room and creates another in one transaction."""
+        if created.room_id is None:
+            raise ValueError("a room starts with its create event")
+
+        def both(tx: Transaction, room_id: str) -> None:
+            store.append(tx, created.appends)
+            if also is not None:
+                also(tx, room_id)
+
+        written = self.submit(room, Batch.of(draft), both)
+        new = Room(created.room_nid, created.room_id, created.version, BEFORE_CREATION, 0)
+        self._keep(new, ())
+        new.last_job, new.tip = room.last_job, created.head
+        new.pending.update(created.built)
+        new.remember(created.states)
+        try:
+            return await written
+        except BaseException:
+            if self._rooms.get(new.room_id) is new:
+                self._drop(new)
+            raise
 
     def _written(
         self, result: None, written: "Deferred[list[StoredEvent]]", room: Room, batch: "Batch"

@@ -9,6 +9,7 @@ every member and every event.
 from homeserver.protocol.push_rules.base import DEFAULT_BASES, base_of, bases
 from homeserver.protocol.push_rules.conditions import Facts, PushEvent
 from homeserver.protocol.push_rules.defaults import KINDS
+from homeserver.protocol.push_rules.replacement import extended
 from homeserver.protocol.push_rules.rule import NOTHING, Outcome, Rule, current_actions
 from homeserver.protocol.push_rules.ruleset import DEFAULT, Ruleset, UnknownRule
 from homeserver.protocol.push_rules.triggers import Trigger, triggered_by, triggers
@@ -28,6 +29,7 @@ __all__ = [
     "base_of",
     "bases",
     "current_actions",
+    "extended",
     "triggered_by",
     "triggers",
 ]
