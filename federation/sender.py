@@ -330,6 +330,8 @@ class Sender:
 
     def _wake(self, queue: DestinationQueue) -> None:
         """A few at a time: a message for a thousand servers must not keep its sender waiting."""
+        if not queue.at_rest:
+            return  # it takes what there is by itself, in its time
         self._woken[queue] = None
         if self._waking is None and not self._stopped:
             self._waking = self._clock.call_later(0, self._wake_some)

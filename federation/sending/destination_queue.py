@@ -179,9 +179,14 @@ class DestinationQueue:
 
     # When it is sent
 
+    @property
+    def at_rest(self) -> bool:
+        """Neither sending nor waiting for its turn."""
+        return self._running is None and not self.waiting
+
     def wake(self) -> None:
-        """Sends what there is, unless it is being sent already or its turn has not come."""
-        if self._running is None and not self.waiting and not self.stopped:
+        """Sends what there is, if it is at rest."""
+        if self.at_rest and not self.stopped:
             self._start()
 
     def wake_in(self, seconds: float) -> None:

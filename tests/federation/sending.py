@@ -10,6 +10,7 @@ from typing import Any
 from twisted.internet.defer import Deferred
 
 from federation.sender import Sender
+from homeserver.protocol.canonical_json import encode_lax
 from homeserver.protocol.events import Event
 from homeserver.protocol.ids import server_of
 from homeserver.protocol.room_versions import ROOM_VERSIONS
@@ -30,7 +31,8 @@ SEND = "/_matrix/federation/v1/send/"
 class Inbox:
     """A remote server that keeps what it is sent. `refuse(transaction)` gives an error status, or None."""
 
-    def __init__(self, case: FederationCase) -> None:
+    def __init__(self, case: FederationCase, origin: str = "here.test") -> None:
+        self.origin = origin
         self.transactions: list[dict[str, Any]] = []
         self.txn_ids: list[str] = []
         self.refuse: Callable[[dict[str, Any]], int | None] = lambda transaction: None
@@ -46,7 +48,8 @@ class Inbox:
         if self.away:
             return answer({}, 503)
         transaction = asked.json
-        assert transaction["origin"] == "here.test"
+        assert transaction["origin"] == self.origin
+        assert encode_lax(transaction) == asked.body  # what is signed
         assert len(transaction["pdus"]) <= 50 and len(transaction["edus"]) <= 100
         status = self.refuse(transaction)
         if status is not None:

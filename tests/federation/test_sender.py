@@ -251,6 +251,7 @@ class Refusals(SendingCase):
         before = await house.here.db.read(_rows)
         await house.say(room, *[str(n) for n in range(10)])
         await self.until(lambda: all(len(each.bodies) == 10 for each in inboxes))
+        await self.until(lambda: not house.sender.status())
         await self.passes(10)
         await self.rest()
         after = await house.here.db.read(_rows)
