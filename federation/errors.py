@@ -6,7 +6,7 @@ The difference that matters to callers: `Refused` is an answer (this server will
 another one or tell the user), everything else is the absence of one (try again later).
 """
 
-from homeserver.errors import Forbidden, MatrixError, NotFound, RemoteError, RemoteRefused
+from homeserver.errors import BadGateway, Forbidden, MatrixError, NotFound, RemoteError, RemoteRefused
 
 
 class Unreachable(RemoteError):
@@ -34,12 +34,6 @@ class NotFederated(Forbidden):
 
     def __init__(self, server_name: str) -> None:
         super().__init__(f"This server does not federate with {server_name}.")
-
-
-class BadGateway(MatrixError):
-    """What a client reads when its request needed another server, which failed."""
-
-    status = 502
 
 
 def for_client(error: RemoteError, what: str) -> MatrixError:

@@ -122,6 +122,12 @@ class LimitExceeded(MatrixError):
         self.retry_after_ms = retry_after_ms
 
 
+class BadGateway(MatrixError):
+    """What a client reads when its request needed another server, which failed."""
+
+    status = 502
+
+
 class RemoteError(Exception):
     """A remote server failed, was unreachable or broke the rules; never the client's fault."""
 

@@ -1,12 +1,14 @@
 """Joining rooms. https://spec.matrix.org/v1.19/client-server-api/#joining-rooms"""
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Annotated, Any
 
 import msgspec
 
-from homeserver.errors import Forbidden, InvalidParam
-from homeserver.http.endpoint import USER, Request, post
+from homeserver.errors import Forbidden, InvalidParam, NotFound
+from homeserver.http.endpoint import USER, Query, Request, post
 from homeserver.http.requester import Requester
+from homeserver.protocol.ids import is_valid_user_id
 from homeserver.server import Server
 
 
@@ -25,6 +27,8 @@ class JoinById(Request, kw_only=True):
 
 class Join(Request, kw_only=True):
     room_id_or_alias: str
+    via: Annotated[list[str], Query()] = []
+    server_name: Annotated[list[str], Query()] = []
     reason: str | None = None
     third_party_signed: ThirdPartySigned | None = None
 
@@ -36,26 +40,32 @@ async def join_room_by_id(server: Server, me: Requester, req: JoinById) -> dict[
 
 @post("/_matrix/client/v3/join/{room_id_or_alias}", auth=USER, rate="join", guests=True, writes=True)
 async def join_room(server: Server, me: Requester, req: Join) -> dict[str, Any]:
-    room_id = await room_of(server, req.room_id_or_alias)
-    return await _join(server, me, room_id, req.reason, req.third_party_signed)
+    room_id, servers = await room_of(server, req.room_id_or_alias)
+    via = [*req.via, *req.server_name, *servers]
+    return await _join(server, me, room_id, req.reason, req.third_party_signed, via)
 
 
-async def room_of(server: Server, room_id_or_alias: str) -> str:
-    """Raises InvalidParam, or NotFound for an alias that nothing is known of."""
+async def room_of(server: Server, room_id_or_alias: str) -> tuple[str, list[str]]:
+    """With an alias go servers that know the room. Raises InvalidParam, or NotFound for an unknown alias."""
     if room_id_or_alias.startswith("#"):
-        room_id, _ = await server.directory.resolve(room_id_or_alias)
-        return room_id
+        return await server.directory.resolve(room_id_or_alias)
     if not room_id_or_alias.startswith("!"):
         raise InvalidParam("This is neither a room ID nor an alias.")
-    return room_id_or_alias
+    return room_id_or_alias, []
 
 
 async def _join(
-    server: Server, me: Requester, room_id: str, reason: str | None, signed: ThirdPartySigned | None
+    server: Server,
+    me: Requester,
+    room_id: str,
+    reason: str | None,
+    signed: ThirdPartySigned | None,
+    via: Sequence[str] = (),
 ) -> dict[str, Any]:
     if signed is not None:
         await _exchange(server, me, room_id, signed)
-    return {"room_id": await server.rooms.join(room_id, me.user_id, reason=reason, guest=me.is_guest)}
+    joined = await server.rooms.join(room_id, me.user_id, reason=reason, guest=me.is_guest, via=via)
+    return {"room_id": joined}
 
 
 async def _exchange(server: Server, me: Requester, room_id: str, signed: ThirdPartySigned) -> None:
@@ -63,7 +73,14 @@ async def _exchange(server: Server, me: Requester, room_id: str, signed: ThirdPa
 
     https://spec.matrix.org/v1.19/client-server-api/#third-party-invites
     """
-    room = await server.rooms.get(room_id)
+    try:
+        room = await server.rooms.get(room_id)
+    except NotFound:
+        if signed.mxid != me.user_id or not is_valid_user_id(signed.sender):
+            raise Forbidden("There is no such third-party invite for you.") from None
+        claimed = msgspec.to_builtins(signed)
+        await server.rooms.exchange_third_party_invite(room_id, signed.sender, claimed)
+        return
     event_id = room.head.event_id("m.room.third_party_invite", signed.token)
     pending = await server.rooms.events.get(event_id) if event_id is not None else None
     if pending is None or signed.mxid != me.user_id:

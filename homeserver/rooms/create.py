@@ -5,7 +5,7 @@ The whole room is one draft and one commit: if any event breaks a rule there is 
 https://spec.matrix.org/v1.19/client-server-api/#post_matrixclientv3createroom
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -70,7 +70,7 @@ EVENT_LEVELS = {
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """A checked request: who creates what, and the profiles to show."""
+    """A checked request: who creates what, and the profiles to show of local users, who are all in there."""
 
     creator: str
     options: CreateOptions
@@ -112,12 +112,24 @@ class Plan:
             proposals.append(self._state("m.room.name", {"name": options.name}))
         if options.topic:
             proposals.append(self._state("m.room.topic", topic_content(options.topic)))
-        for user_id in dict.fromkeys(options.invite):
-            invite: Content = {"membership": "invite", **self.profiles.get(user_id, {})}
-            if options.is_direct:
-                invite["is_direct"] = True
-            proposals.append(self._state(MEMBER, invite, user_id))
+        proposals.extend(
+            self._state(MEMBER, content, user_id)
+            for user_id, content in self._invites()
+            if user_id in self.profiles
+        )
         return proposals
+
+    @property
+    def invites_elsewhere(self) -> list[tuple[str, Content]]:
+        """Invites that other servers must agree to: they follow when the room is there."""
+        return [(user_id, content) for user_id, content in self._invites() if user_id not in self.profiles]
+
+    def _invites(self) -> Iterator[tuple[str, Content]]:
+        for user_id in dict.fromkeys(self.options.invite):
+            invite: Content = {"membership": "invite", **self.profiles.get(user_id, {})}
+            if self.options.is_direct:
+                invite["is_direct"] = True
+            yield user_id, invite
 
     def _state(self, type: str, content: Content, state_key: str = "") -> Proposal:
         return Proposal(type, self.creator, content, state_key)
@@ -190,4 +202,7 @@ def plan(
             raise InvalidParam(f"{user_id!r} is not a user ID.")
     if not isinstance(options.creation_content.get("m.federate", True), bool):
         raise BadJson("m.federate is true or false.")
-    return Plan(creator, options, version, preset, profiles, alias)
+    planned = Plan(creator, options, version, preset, profiles, alias)
+    if planned.invites_elsewhere and options.creation_content.get("m.federate") is False:
+        raise Forbidden("This room is for users of its own server only.")
+    return planned

@@ -11,6 +11,7 @@ import string
 from collections import OrderedDict, deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from twisted.internet.defer import Deferred, fail
 from twisted.python.failure import Failure
@@ -25,6 +26,7 @@ from homeserver.rooms.event_store import EventStore, apply_redaction
 from homeserver.rooms.head import (
     BEFORE_CREATION,
     CREATE,
+    MEMBER,
     POWER_LEVELS,
     Committed,
     Draft,
@@ -38,6 +40,7 @@ from homeserver.rooms.head import (
 )
 from homeserver.rooms.memberships import Memberships
 from homeserver.rooms.state import NewSnapshot, RoomState, StateKey
+from homeserver.rooms.stripped_state import STRIPPED_KEYS
 from storage import events, snapshots
 from storage import rooms as store
 from storage.database import Change, Database, Transaction
@@ -181,17 +184,7 @@ class Registry:
         Forbidden, BadJson, TooLarge, NotFound.
         """
         while True:
-            room, held = await self._with_events_at_hand(room_id, proposals)
-            if room.held is not None:
-                released: Deferred[None] = Deferred()
-                room.held.append(released)
-                await released
-                continue
-            if guard is not None:
-                guard(room.tip)
-            draft = self._draft(room.tip, room.nid, room_id, room.version, held)
-            for proposal in proposals:
-                draft.add(proposal, redacted)
+            room, draft = await self._draft_of(room_id, proposals, redacted, guard)
             try:
                 if created is not None:
                     return await self._submit_with(room, draft, created, also)
@@ -201,6 +194,18 @@ class Registry:
                 # ID it may be a failure itself, so whoever gave us that ID looks before trying again.
                 if any(proposal.txn_id is not None for proposal in proposals):
                     raise
+
+    async def propose(
+        self, room_id: str, proposal: Proposal, guard: Callable[[Head], None] | None = None
+    ) -> tuple[Event, list[Event]]:
+        """An invite, built and signed but not added, as another server must agree first.
+
+        With it the state that is shown to its user. Raises as `append` does.
+        """
+        _, draft = await self._draft_of(room_id, [proposal], None, guard)
+        [stored] = draft.built.values()
+        shown = [draft.state_event(key) for key in (*STRIPPED_KEYS, (MEMBER, proposal.sender))]
+        return stored.event, [each for each in shown if each is not None]
 
     async def create(self, version: RoomVersion, build: Callable[[Draft], None], also: Also) -> str:
         """A new room from what `build` adds to an empty draft; its ID.
@@ -241,6 +246,14 @@ class Registry:
         if room.pending:
             await self.db.write(_nothing)  # the writer takes one after another
 
+    async def state_content(self, room: Room, type: str, state_key: str = "") -> dict[str, Any] | None:
+        """The content of a state event of the room's tip."""
+        event_id = room.tip.event_id(type, state_key)
+        if event_id is None:
+            return None
+        stored = room.pending.get(event_id) or await self.events.get(event_id)
+        return stored.event.content if stored is not None else None
+
     def follow(self, changes: Sequence[Change]) -> None:
         for change in changes:
             committed = change.data
@@ -269,6 +282,28 @@ class Registry:
         for stored in room.timeline if room is not None else ():  # may be another object than the cached one
             if stored.event_id == relation.parent:
                 stored.childless = False
+
+    async def _draft_of(
+        self,
+        room_id: str,
+        proposals: Sequence[Proposal],
+        redacted: Event | None,
+        guard: Callable[[Head], None] | None,
+    ) -> "tuple[Room, Draft]":
+        """The proposals on the room's tip; to be submitted before anything else happens."""
+        while True:
+            room, held = await self._with_events_at_hand(room_id, proposals)
+            if room.held is None:
+                break
+            released: Deferred[None] = Deferred()
+            room.held.append(released)
+            await released
+        if guard is not None:
+            guard(room.tip)
+        draft = self._draft(room.tip, room.nid, room_id, room.version, held)
+        for proposal in proposals:
+            draft.add(proposal, redacted)
+        return room, draft
 
     async def _with_events_at_hand(
         self, room_id: str, proposals: Sequence[Proposal]

@@ -10,26 +10,30 @@ from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Any
 
-from twisted.internet.defer import Deferred, FirstError, gatherResults
+from twisted.internet.defer import Deferred, DeferredList, FirstError, gatherResults
+from twisted.logger import Logger
 
-from homeserver.errors import BadJson, Forbidden, InvalidParam, NotFound, RoomInUse
+from homeserver.errors import BadJson, Forbidden, InvalidParam, MatrixError, NotFound, RoomInUse
 from homeserver.protocol.events import Event
 from homeserver.protocol.ids import fits
 from homeserver.protocol.relations import relation_of
 from homeserver.rooms.children import append_child
-from homeserver.rooms.create import CreateOptions, plan
+from homeserver.rooms.create import CreateOptions, Plan, plan
 from homeserver.rooms.directory import Directory
 from homeserver.rooms.event_store import EventStore
 from homeserver.rooms.head import MEMBER, Head, Proposal
-from homeserver.rooms.membership import VOUCHER, BlocksInvites, MembershipVerbs, ProfileOf
+from homeserver.rooms.membership import BlocksInvites, MembershipVerbs, ProfileOf
 from homeserver.rooms.memberships import Memberships
 from homeserver.rooms.registry import Registry, Room, RoomMovedOn
+from homeserver.rooms.remote_membership import RemoteMembership
+from homeserver.rooms.templates import VOUCHER
 from storage import events as event_rows
 from storage.database import Database
 from storage.transaction import Transaction as Tx
 
 Transaction = tuple[str, str, str, str, str]
 REMEMBERED_TRANSACTIONS = 50_000
+log = Logger()
 
 
 class Rooms(MembershipVerbs):
@@ -41,8 +45,9 @@ class Rooms(MembershipVerbs):
         aliases: Directory,
         default_version: str,
         blocks_invites: BlocksInvites,
+        elsewhere: RemoteMembership | None = None,
     ) -> None:
-        super().__init__(registry, profile_of, blocks_invites)
+        super().__init__(registry, profile_of, blocks_invites, elsewhere)
         self._db = db
         self._aliases = aliases
         self._default_version = default_version
@@ -87,7 +92,10 @@ class Rooms(MembershipVerbs):
         return await self._room_of_member(room_id, user_id)
 
     async def create(self, user_id: str, options: CreateOptions) -> str:
-        """Creates a room and returns its ID once it is committed, with all its first events."""
+        """Creates a room and returns its ID once it is committed, with all its first events.
+
+        Users of other servers are invited when the room is there: their servers may ask for it at once.
+        """
         alias = None
         if options.room_alias_name is not None:
             alias = self._aliases.local_alias(options.room_alias_name)
@@ -95,7 +103,8 @@ class Rooms(MembershipVerbs):
                 raise RoomInUse("That alias is taken.")
         for invitee in options.invite:
             await self._require_invitable(invitee)
-        profiles = {each: await self._profile_of(each) for each in {user_id, *options.invite}}
+        local = [each for each in {user_id, *options.invite} if self.memberships.is_local(each)]
+        profiles = {each: await self._profile_of(each) for each in local}
         planned = plan(user_id, options, self._default_version, profiles, alias)
 
         def also(tx: Tx, room_id: str) -> None:
@@ -104,7 +113,22 @@ class Rooms(MembershipVerbs):
             if options.visibility == "public":
                 self._aliases.publish(tx, room_id)
 
-        return await self._registry.create(planned.version, planned.build, also)
+        room_id = await self._registry.create(planned.version, planned.build, also)
+        await self._invite_from_elsewhere(room_id, planned)
+        return room_id
+
+    async def _invite_from_elsewhere(self, room_id: str, planned: Plan) -> None:
+        """Invites that fail undo nothing, as the room is there; if not one user was invited, it is said."""
+        inviting = [
+            Deferred.fromCoroutine(self._invite_elsewhere(room_id, planned.creator, user_id, content))
+            for user_id, content in planned.invites_elsewhere
+        ]
+        outcomes: list[tuple[bool, Any]] = await DeferredList(inviting, consumeErrors=True)
+        failures = [outcome.value for succeeded, outcome in outcomes if not succeeded]
+        for failure in failures:
+            if not isinstance(failure, MatrixError) or len(failures) == len(set(planned.options.invite)):
+                raise failure
+            log.info("an invite to {room} failed: {reason}", room=room_id, reason=failure.message)
 
     async def send(
         self,
@@ -198,7 +222,10 @@ class Rooms(MembershipVerbs):
     async def require_joined_or_event(self, room_id: str, sender: str, type: str) -> Room:
         """The room a state event goes to; only membership may be set by somebody outside."""
         if type == MEMBER:
-            return await self._registry.get(room_id)
+            room = await self._resident(room_id, sender)
+            if room is None:
+                raise Forbidden("You are not in this room.")
+            return room
         return await self._room_of_member(room_id, sender)
 
     async def _set_member(self, room: Room, sender: str, target: str, content: dict[str, Any]) -> str:
@@ -209,8 +236,11 @@ class Rooms(MembershipVerbs):
         if membership == "invite":
             await self._require_invitable(target)
         content = {key: value for key, value in content.items() if key != VOUCHER}
+        if membership == "invite" and not self.memberships.is_local(target):
+            await self._room_of_member(room.room_id, sender)
+            return await self._invite_elsewhere(room.room_id, sender, target, content)
         if membership == "join" and sender == target and room.tip.membership(target) != "join":
-            content = {**content, **await self._vouched(room, target)}
+            content = {**content, **await self.vouching.by_member(room, target)}
         return await self._append_one(room.room_id, Proposal(MEMBER, sender, content, target))
 
     async def _append_one(self, room_id: str, proposal: Proposal) -> str:

@@ -3,9 +3,9 @@
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-from federation.errors import BadGateway, NotFederated
+from federation.errors import NotFederated
 from federation.query import Queries
-from homeserver.errors import Forbidden, NotFound
+from homeserver.errors import BadGateway, Forbidden, NotFound
 from tests.federation.case import FederationCase
 from tests.federation.remote import Remote, answer
 

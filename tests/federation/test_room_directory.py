@@ -2,9 +2,8 @@
 
 from typing import Any
 
-from federation.errors import BadGateway
 from federation.room_directory import RoomDirectories
-from homeserver.errors import Forbidden, NotFound
+from homeserver.errors import BadGateway, Forbidden, NotFound
 from homeserver.rooms.public_rooms import EVERYTHING, Search
 from tests.federation.case import FederationCase
 from tests.federation.remote import answer
