@@ -57,7 +57,7 @@ from homeserver.rooms.memberships import Memberships
 from homeserver.rooms.public_rooms import PublicRooms
 from homeserver.rooms.registry import Registry
 from homeserver.rooms.relations import Relations
-from homeserver.rooms.remote import NoRooms
+from homeserver.rooms.remote_membership import RemoteMembership
 from homeserver.rooms.reports import Reports
 from homeserver.rooms.rooms import Rooms
 from homeserver.rooms.serialize import Serializer
@@ -128,12 +128,19 @@ def build(config: Config, engine: Engine, signing_key: SigningKey, reactor: Any,
     registry = Registry(db, clock, identity, events, memberships, push_actions.of_event)
     db.follow(registry.follow)
     db.follow(memberships.follow)
-    incoming = Incoming(registry, NoRooms(), name)
+    incoming = Incoming(registry, federation.rooms, name)
     unread = Unread(db, push_rules, account_data.ignored_users)
     directory = Directory(registry, name, queries)
     public_rooms = PublicRooms(db, RoomDirectories(federation.client))
+    elsewhere = RemoteMembership(registry, federation.rooms, incoming, federation.whitelist.allows)
     rooms = Rooms(
-        db, registry, shown_profile, directory, config.default_room_version, account_data.blocks_invites
+        db,
+        registry,
+        shown_profile,
+        directory,
+        config.default_room_version,
+        account_data.blocks_invites,
+        elsewhere,
     )
     Guests(db, rooms)
     UpgradedRooms(registry, push_rules)

@@ -108,7 +108,7 @@ class MembershipVerbs:
         elsewhere = self._elsewhere
         if elsewhere is None:
             raise NotFound("This server does not federate.")
-        async with elsewhere.turn(room_id):
+        async with elsewhere.turns.of(room_id):
             now = await self._resident(room_id, user_id)
             if now is not None and (room is None or now.tip.membership(user_id) == "join"):
                 raise _Done
@@ -137,7 +137,7 @@ class MembershipVerbs:
         if row is None or self._elsewhere is None:
             await self._registry.get(room_id)
             raise Forbidden("You are not in this room.")
-        async with self._elsewhere.turn(room_id):
+        async with self._elsewhere.turns.of(room_id):
             row = (await self._registry.memberships.of(user_id))[room_id]
             if row.membership == "ban":
                 raise Forbidden("You are banned from this room.")
@@ -179,7 +179,7 @@ class MembershipVerbs:
         self, room_id: str, user_id: str, reason: str | None = None, via: Iterable[str] = ()
     ) -> None:
         if self._elsewhere is not None and await self._resident(room_id, user_id) is None:
-            async with self._elsewhere.turn(room_id):
+            async with self._elsewhere.turns.of(room_id):
                 body = await self._body(user_id, "knock", reason, {})
                 await self._elsewhere.knock(room_id, user_id, body, via)
         else:

@@ -8,12 +8,10 @@ what the room becomes here then is not decided here (`Arrivals`). One handshake 
 of two users who join a new room at once the second finds this server in the room already.
 """
 
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 import orjson
-from twisted.internet.defer import DeferredLock
 from twisted.logger import Logger
 
 from homeserver.errors import Forbidden, MatrixError, RemoteError
@@ -25,6 +23,7 @@ from homeserver.rooms.head import MEMBER, Head, Proposal
 from homeserver.rooms.registry import Registry
 from homeserver.rooms.remote import RemoteJoin, RemoteRooms, Template
 from homeserver.rooms.templates import event_from
+from homeserver.rooms.turns import Turns
 from storage.events import StoredEvent
 from storage.memberships import Membership
 
@@ -60,19 +59,8 @@ class RemoteMembership:
         self._arrivals = arrivals
         self._own = registry.identity.server_name
         self.speaks_with = speaks_with
-        self._locks: dict[str, DeferredLock] = {}
-
-    @asynccontextmanager
-    async def turn(self, room_id: str) -> AsyncIterator[None]:
-        """One after another for each room; look again at what is known when it is your turn."""
-        lock = self._locks.setdefault(room_id, DeferredLock())
-        await lock.acquire()
-        try:
-            yield
-        finally:
-            lock.release()
-            if not lock.locked:
-                self._locks.pop(room_id, None)
+        self.turns = Turns()
+        """For a room's handshakes. Whoever's turn it is looks again at what is known."""
 
     async def join(self, room_id: str, user_id: str, content: Content, via: Iterable[str]) -> None:
         """Joins through one of these servers, or of those that the user's invite and the room ID name."""

@@ -7,7 +7,7 @@ from homeserver.errors import RemoteError, RemoteRefused
 from homeserver.protocol.events import Event
 from homeserver.protocol.room_versions import ROOM_VERSIONS, RoomVersion
 from homeserver.protocol.signing import SigningKey, sign_event
-from homeserver.rooms.remote import NoRooms, RemoteJoin, Template
+from homeserver.rooms.remote import RemoteJoin, Template
 from storage.events import StoredEvent
 
 ROOM = "!room:there"
@@ -18,7 +18,7 @@ def refused(status: int, errcode: str, message: str = "No.", **body: Any) -> Rem
 
 
 class Resident:
-    """A server in the room. `says`: an endpoint's name → the error it ends with. `changes` spoil templates."""
+    """A server in the room. `says`: an endpoint's name → its error. `changes` spoil templates."""
 
     def __init__(self, version: str = "10", **says: RemoteError) -> None:
         self.version = ROOM_VERSIONS[version]
@@ -37,8 +37,8 @@ class Resident:
         return Template(self.version, pdu, server)
 
 
-class Elsewhere(NoRooms):
-    """The port RemoteRooms; `servers` are those that answer. `asked` is what was asked of whom."""
+class Elsewhere:
+    """The part of RemoteRooms that handshakes need. `servers` answer; `asked` is what was asked of whom."""
 
     def __init__(self, **servers: Resident) -> None:
         self.servers = servers
