@@ -23,6 +23,7 @@ from homeserver.rooms.state import StateEntry, StateKey
 from homeserver.rooms.turns import Turns
 from storage import events as event_rows
 from storage import graph
+from storage.database import Transaction
 from storage.events import ACCEPTED, REJECTED, Aside, StoredEvent
 
 MOST_FETCHED = 20
@@ -40,7 +41,10 @@ class Gaps:
         self._turns = turns
 
     async def earlier_events(self, origin: str, room: Room, event: Event) -> list[Event]:
-        """Events between what is known of the room and this event, causes first. Raises RemoteError."""
+        """The unknown events that this one stands on, causes first. Raises RemoteError.
+
+        Other servers go on beyond what we know, and into history that nobody here has asked for yet.
+        """
         found = await self._remote.missing_events(
             origin,
             room.room_id,
@@ -50,7 +54,18 @@ class Gaps:
             limit=MOST_FETCHED,
             min_depth=0,
         )
-        return sorted(found, key=lambda each: each.depth)
+        unknown = {each.event_id: each for each in found}
+        for event_id, stored in (await self._registry.events.many(list(unknown))).items():
+            if stored.state_after is not None:
+                del unknown[event_id]
+        needed: dict[str, Event] = {}
+        queue = list(event.prev_events)
+        while queue:
+            each = unknown.get(queue.pop())
+            if each is not None and each.event_id not in needed:
+                needed[each.event_id] = each
+                queue.extend(each.prev_events)
+        return _causes_first(needed)
 
     async def auth_events(self, origin: str, room: Room, event: Event) -> None:
         """Has the event's authorisation events, and theirs, stored as outliers. Raises RemoteError."""
@@ -140,12 +155,38 @@ class Gaps:
             states={event.event_id: after},
         )
         written = self._registry.submit(room, batch)
-        await self._registry.db.write(graph.add_missing, room.nid, [event.event_id], event.depth + 1)
+        await known.load(event.prev_events)
+        before_it = [each for each in event.prev_events if known.stored(each) is None]
+        await self._registry.db.write(_note_gap, room.nid, event, before_it)
         await written
 
     async def _unknown(self, event_ids: Collection[str]) -> list[str]:
         found = await self._registry.events.many(event_ids)
         return [event_id for event_id in event_ids if event_id not in found]
+
+
+def _causes_first(events: Mapping[str, Event]) -> list[Event]:
+    """Each event after those of its previous events that are among them. Depths may lie."""
+    ordered: dict[str, Event] = {}
+    visited: set[str] = set()
+    stack = list(events)
+    while stack:
+        event_id = stack[-1]
+        event = events.get(event_id)
+        if event is None or event_id in ordered:
+            stack.pop()
+        elif event_id in visited:
+            ordered[event_id] = event
+            stack.pop()
+        else:
+            visited.add(event_id)
+            stack.extend(each for each in event.prev_events if each not in visited)
+    return list(ordered.values())
+
+
+def _note_gap(tx: Transaction, room: int, event: Event, before_it: Collection[str]) -> None:
+    graph.add_missing(tx, room, [event.event_id], event.depth + 1)
+    graph.add_missing(tx, room, before_it, event.depth)
 
 
 def entries_of(

@@ -257,7 +257,7 @@ class Placement:
             states = [after]
             for event_id in extremities[:-1]:
                 states.append(await self._state_after(event_id))
-            current = await self._states.merged(self._room, states)
+            current = await self._states.merged(self._room, states, placed)
             changed = await self._changed_members(current)
             return self._append(placed, after, current, extremities, changed, new_snapshot)
 
@@ -292,8 +292,8 @@ class Placement:
     async def _extremities(self) -> tuple[str, ...]:
         """The room's extremities with this event, which comes last.
 
-        Where it stands on events that were passed over (rejected, soft-failed), what those stood on is no
-        extremity any more either.
+        Where it stands on events outside the timeline (rejected, soft-failed, from a gap), what those stood
+        on is no extremity any more either.
         """
         covered: set[str] = set()
         queue = list(self._event.prev_events)
@@ -304,7 +304,7 @@ class Placement:
             covered.add(event_id)
             await self._known.load([event_id])
             stored = self._known.stored(event_id)
-            if stored is not None and stored.status != ACCEPTED:
+            if stored is not None and stored.position is None:
                 queue.extend(stored.event.prev_events)
         kept = [each for each in self._room.tip.extremities if each not in covered]
         return (*kept, self._event.event_id)
@@ -403,6 +403,8 @@ class Placement:
         waits = event.redacts if event.redacts and self._known.stored(event.redacts) is None else None
         came = event.event_id in self._known.redactions
         found = event.event_id in self._known.late
+        if waits is not None:
+            self._known.redactions.setdefault(waits, []).append(event.event_id)
         if waits is None and not (came or found):
             return None
 

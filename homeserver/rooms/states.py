@@ -50,8 +50,13 @@ class States:
                 return state
         return RoomState.from_layers(await self._db.read(snapshots.layers, snapshot))
 
-    async def merged(self, room: Room, states: Sequence[RoomState]) -> RoomState:
-        """The one state that these resolve to. A new one goes into `room.unsaved`, for the next write."""
+    async def merged(
+        self, room: Room, states: Sequence[RoomState], placed: StoredEvent | None = None
+    ) -> RoomState:
+        """The one state that these resolve to. A new one goes into `room.unsaved`, for the next write.
+
+        `placed`: an event of these states that nobody knows yet.
+        """
         distinct = {state.snapshot: state for state in states}
         if len(distinct) == 1:
             return next(iter(distinct.values()))
@@ -61,7 +66,9 @@ class States:
         known = room.resolved.get(key)
         if known is not None:
             return known
-        pending = {stored.event_id: stored for stored in room.pending.values()}
+        pending = dict(room.pending)
+        if placed is not None:
+            pending[placed.event_id] = placed
         state_sets = [state.entries for state in distinct.values()]
         started = time.perf_counter()
         resolved, found = await self._db.read(_resolve, room.version, state_sets, pending)
