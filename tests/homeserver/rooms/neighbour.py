@@ -10,13 +10,13 @@ from homeserver.errors import RemoteError
 from homeserver.protocol.events import Event
 from homeserver.protocol.room_versions import RoomVersion
 from homeserver.protocol.signing import SigningKey
-from homeserver.rooms.remote import NoRooms, RemoteJoin
+from homeserver.rooms.remote import RemoteJoin
 from tests.federation.synthetic_room import SyntheticRoom
 
 THERE = "there"
 
 
-class Neighbour(NoRooms):
+class Neighbour:
     def __init__(self) -> None:
         self.key = SigningKey.generate()
         self.rooms: dict[str, SyntheticRoom] = {}
