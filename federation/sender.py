@@ -37,6 +37,8 @@ AT_ONCE = 50
 WOKEN_A_TURN = 10
 GATHER_SECONDS = 0.25
 SAVE_SECONDS = 5.0
+GRACE_SECONDS = 2.0
+"""What is on its way when the server stops may arrive: it would be sent again otherwise."""
 PRUNE_MS = 3600 * 1000
 PRUNED_A_TIME = 10_000
 TYPING_AGAIN_MS = 30_000
@@ -138,7 +140,8 @@ class Sender:
         for timer in (self._waking, self._saving):
             if timer is not None and timer.active():
                 timer.cancel()
-        await gatherResults([Deferred.fromCoroutine(queue.stop()) for queue in list(self._queues.values())])
+        stopping = [queue.stop(GRACE_SECONDS) for queue in list(self._queues.values())]
+        await gatherResults([Deferred.fromCoroutine(each) for each in stopping])
         if self._early is None:
             await self._save()
 

@@ -203,13 +203,16 @@ class DestinationQueue:
         """Not before that, or before the server shows that it is back."""
         self._sleep((at_ms - self._shared.clock.now_ms()) / 1000, for_them=True)
 
-    async def stop(self) -> None:
+    async def stop(self, grace_seconds: float) -> None:
+        """Starts nothing more; what is under way has so long to end."""
         self.stopped = True
         self._stop_timer()
         running = self._running
         if running is not None:
-            running.cancel()
+            limit = self._shared.clock.call_later(grace_seconds, running.cancel)
             await running
+            if limit.active():
+                limit.cancel()
 
     def _start(self) -> None:
         self._stop_timer()

@@ -104,8 +104,10 @@ class House:
             for timer in timers:
                 timer.cancel()
             self.sender._stopped = True
-            for queue in self.sender._queues.values():
-                await queue.stop()
+            for queue in list(self.sender._queues.values()):
+                queue.stopped = True
+                if queue._running is not None:
+                    queue._running.cancel()
         else:
             await self.sender.stop()
         self.sender = self._new_sender()
