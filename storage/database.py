@@ -48,10 +48,11 @@ def _waiting() -> "tuple[Deferred[Any], Callable[[Job], None]]":
 class Identifiers:
     """Numbers for new rows, given out in memory: one process writes, and gaps do no harm."""
 
-    def __init__(self, event: int, room: int, snapshot: int) -> None:
+    def __init__(self, event: int, room: int, snapshot: int, old_position: int) -> None:
         self._event = itertools.count(event + 1)
         self._room = itertools.count(room + 1)
         self._snapshot = itertools.count(snapshot + 1)
+        self._old_position = itertools.count(min(0, old_position) - 1, -1)
 
     def event(self) -> int:
         return next(self._event)
@@ -61,6 +62,10 @@ class Identifiers:
 
     def snapshot(self) -> int:
         return next(self._snapshot)
+
+    def old_position(self) -> int:
+        """The place of an event of the past in the order of arrival: negative, lower each time."""
+        return next(self._old_position)
 
 
 class Database:
@@ -173,6 +178,8 @@ class Database:
         try:
             tx = Transaction(self._engine.begin(connection), self._engine.dialect)
             tables = ("event", "room", "snapshot")
-            return Identifiers(*(tx.value(f"SELECT coalesce(max(nid), 0) FROM {name}") for name in tables))
+            highest = [tx.value(f"SELECT coalesce(max(nid), 0) FROM {name}") for name in tables]
+            lowest = tx.value("SELECT coalesce(min(position), 0) FROM event")
+            return Identifiers(highest[0], highest[1], highest[2], lowest)
         finally:
             connection.close()

@@ -46,6 +46,7 @@ from homeserver.push.notifications import Notifications
 from homeserver.push.rules import PushRules
 from homeserver.push.unread import Unread
 from homeserver.rooms.aggregations import Aggregations
+from homeserver.rooms.backfill import Backfill
 from homeserver.rooms.delayed_events import DelayedEvents, Standing
 from homeserver.rooms.directory import Directory
 from homeserver.rooms.event_store import EventStore
@@ -145,7 +146,8 @@ def build(config: Config, engine: Engine, signing_key: SigningKey, reactor: Any,
     Guests(db, rooms)
     UpgradedRooms(registry, push_rules)
     serializer = Serializer(events, clock)
-    history = History(registry, account_data.ignored_users)
+    backfill = Backfill(registry, federation.rooms, incoming, name)
+    history = History(registry, account_data.ignored_users, backfill.down_to)
     aggregations = Aggregations(db, account_data.ignored_users)
 
     async def has_account(user_id: str) -> bool:

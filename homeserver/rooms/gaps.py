@@ -65,7 +65,7 @@ class Gaps:
             if each is not None and each.event_id not in needed:
                 needed[each.event_id] = each
                 queue.extend(each.prev_events)
-        return _causes_first(needed)
+        return causes_first(needed)
 
     async def auth_events(self, origin: str, room: Room, event: Event) -> None:
         """Has the event's authorisation events, and theirs, stored as outliers. Raises RemoteError."""
@@ -165,7 +165,7 @@ class Gaps:
         return [event_id for event_id in event_ids if event_id not in found]
 
 
-def _causes_first(events: Mapping[str, Event]) -> list[Event]:
+def causes_first(events: Mapping[str, Event]) -> list[Event]:
     """Each event after those of its previous events that are among them. Depths may lie."""
     ordered: dict[str, Event] = {}
     visited: set[str] = set()

@@ -19,7 +19,7 @@ from homeserver.rooms.sight import Departure, Reader, Sight, departure
 from homeserver.rooms.state import Entries
 from homeserver.sync.filter_rules import RoomEventFilter
 from storage import events as event_rows
-from storage import relations, snapshots, timeline
+from storage import graph, relations, snapshots, timeline
 from storage.events import StoredEvent
 from storage.state_at import MEMBER
 from storage.timeline import Place, Window
@@ -29,6 +29,10 @@ MOST_EVENTS = 1000
 _EMPTY = Place(0, 0)
 
 EVERYTHING = RoomEventFilter()
+
+FetchPast = Callable[[Room, int], Awaitable[bool]]
+"""Fetches what is missing of a room's history from some depth on; whether anything came."""
+MOST_FETCHES = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +73,14 @@ class Context:
 
 
 class History:
-    def __init__(self, registry: Registry, ignored_users: Callable[[str], Awaitable[frozenset[str]]]) -> None:
+    def __init__(
+        self,
+        registry: Registry,
+        ignored_users: Callable[[str], Awaitable[frozenset[str]]],
+        fetch_past: FetchPast | None = None,
+    ) -> None:
         self._registry = registry
+        self._fetch_past = fetch_past
         self._db = registry.db
         self._events = registry.events
         self._ignored_users = ignored_users
@@ -117,19 +127,26 @@ class History:
         window = between(readable, start, stop, backwards)
         reader = await self.reader(access, user_id)
 
-        def read(tx: Transaction) -> tuple[Scan, Sight, list[StoredEvent], Bundles]:
+        def read(tx: Transaction) -> tuple[Scan, Sight, list[StoredEvent], Bundles, bool]:
             sight = Sight(tx, access.room.nid, reader)
             asked = min(limit, MOST_EVENTS)
             found = scan(tx, sight, window, room_id, wanted, backwards=backwards, limit=asked)
+            ends_at = found.last.event.depth if found.more and found.last is not None else 0
+            gap = backwards and bool(graph.missing(tx, access.room.nid, ends_at, 1))
             state: list[StoredEvent] = []
             if wanted.lazy_load_members and found.events:
                 newest = found.events[0] if backwards else found.events[-1]
                 senders = {stored.event.sender for stored in found.events}
                 state = members_at(tx, access.room.nid, newest.state_after, senders)
             bundles = aggregate(tx, sight, access.room.nid, found.events, access.arrived_upto)
-            return found, sight, state, bundles
+            return found, sight, state, bundles, gap
 
-        found, sight, state, bundles = await self._db.read(read)
+        found, sight, state, bundles, gap = await self._db.read(read)
+        for _ in range(MOST_FETCHES):
+            ends_at = found.last.event.depth if found.more and found.last is not None else 0
+            if not gap or self._fetch_past is None or not await self._fetch_past(access.room, ends_at):
+                break
+            found, sight, state, bundles, gap = await self._db.read(read)
         inner, outer = timeline.before, timeline.place_of
         if backwards:
             inner, outer = outer, inner
@@ -138,7 +155,7 @@ class History:
         return Page(
             events=self.known(found.events),
             start=begin,
-            end=end if found.more else None,
+            end=end if found.more or gap else None,
             state=self.known(state),
             membership_of=sight.membership_of,
             bundles=bundles,

@@ -266,16 +266,18 @@ class Registry:
                     self.events.redact(committed.redacts, stored.event_id)
                 room = self._rooms.get(stored.event.room_id)
                 if "m.relates_to" in stored.event.content:
-                    self._no_longer_childless(stored.event, room)
+                    self.no_longer_childless(stored.event)
                 if room is not None:
                     room.committed(committed)
 
     # how it is done
 
-    def _no_longer_childless(self, child: Event, room: Room | None) -> None:
+    def no_longer_childless(self, child: Event) -> None:
+        """What this event relates to is known now to have something related to it."""
         relation = relation_of(child.content)
         if relation is None:
             return
+        room = self._rooms.get(child.room_id)
         parent = self.events.cached(relation.parent)
         if parent is not None:
             parent.childless = False
@@ -372,7 +374,7 @@ class Registry:
         asides, unsaved = batch.asides, room.unsaved
         room.unsaved = []
         room.last_job, done = self.db.write_after(
-            room.last_job, _write, room.nid, unsaved, asides, batch.appends, also
+            room.last_job, _write, (room.nid, room.room_id), unsaved, asides, batch.appends, also
         )
         room.tip = batch.head
         room.pending.update(batch.events)
@@ -468,19 +470,20 @@ class Batch:
 
 def _write(
     tx: Transaction,
-    room: int,
+    room: tuple[int, str],
     unsaved: Sequence[NewSnapshot],
     asides: Sequence[events.Aside],
     appends: Sequence[store.Append],
     also: Also | None,
 ) -> None:
+    nid, room_id = room
     for number, parent, delta in unsaved:
-        snapshots.add(tx, number, room, parent, delta)
+        snapshots.add(tx, number, nid, parent, delta)
     events.add_asides(tx, asides)
     if appends:
         store.append(tx, appends)
-        if also is not None:
-            also(tx, appends[-1].room_id)
+    if also is not None:
+        also(tx, room_id)
 
 
 def _nothing(tx: Transaction) -> None:

@@ -8,6 +8,8 @@ import pytest
 
 from homeserver.errors import Forbidden, RemoteError
 from homeserver.protocol.events import Event
+from homeserver.rooms.backfill import Backfill
+from homeserver.rooms.history import History
 from homeserver.rooms.incoming import Incoming
 from storage import graph
 from storage.events import ACCEPTED, REJECTED, SOFT_FAILED, StoredEvent
@@ -28,6 +30,8 @@ class Pair:
         self.there = Neighbour()
         remote: Any = self.there  # which shakes no hands
         self.incoming = Incoming(self.house.registry, remote, "here")
+        self.backfill = Backfill(self.house.registry, remote, self.incoming, "here")
+        self.house.history = History(self.house.registry, self.house._ignored_users, self.backfill.down_to)
 
     def shared_room(self, version: str = "11", *, partial: bool = False, **options: Any) -> SyntheticRoom:
         """A room of theirs that Alice has joined."""
@@ -357,6 +361,61 @@ def test_an_invite_from_elsewhere_comes_and_goes(pair: Pair) -> None:
     pair.join(room, ALICE)
     assert pair.members(room.room_id) == {OWNER: "join", ALICE: "join"}
     assert pair.state(room.room_id) == dict(room.state)
+
+
+def read_all(pair: Pair, room_id: str, limit: int = 20) -> list[str]:
+    """Paging back to the beginning of the room, oldest first."""
+    found: list[str] = []
+    start = None
+    for _page in range(100):
+        page = pair.house.messages(room_id, ALICE, start=start, limit=limit)
+        found += [stored.event_id for stored in page.events]
+        start = page.end
+        if start is None:
+            break
+    return found[::-1]
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_history_from_before_the_join_is_fetched_by_the_page(pair: Pair, version: str) -> None:
+    room = pair.there.make_room(version, members=3)
+    room.chat(120)
+    regretted = room.say("regretted")
+    room.send("m.room.name", {"name": "Named"}, "")
+    room.chat(130)
+    room.send("m.room.redaction", {}, redacts=regretted.event_id)
+    pair.join(room, ALICE)
+    room.chat(5)
+    pair.take(*(room.events[each] for each in list(room.events)[-5:]))
+    assert read_all(pair, room.room_id) == list(room.events)
+    questions = len(pair.there.asked)
+    assert read_all(pair, room.room_id, 7) == list(room.events)
+    assert len(pair.there.asked) == questions
+    assert pair.stored(regretted).event.content == {}
+    name = next(event for event in room.events.values() if event.type == "m.room.name")
+    entries = pair.house.run(pair.incoming.state_after(room.room_id, name.event_id))
+    assert entries is not None
+    assert {key: entry.event_id for key, entry in entries.items()} == dict(room.state_after[name.event_id])
+
+
+def test_a_gap_in_the_middle_is_filled_by_whoever_scrolls_there(pair: Pair) -> None:
+    room = pair.shared_room(members=2)
+    pair.take(*room.chat(10))
+    room.fork(3, 4)
+    room.chat(60)
+    pair.take(room.say("last"))
+    assert set(read_all(pair, room.room_id)) == set(room.events)
+    assert pair.state(room.room_id) == dict(room.state)
+
+
+def test_history_that_the_reader_may_not_see_stays_hidden(pair: Pair) -> None:
+    room = pair.there.make_room(members=1)
+    room.chat(10)
+    room.send("m.room.history_visibility", {"history_visibility": "joined"}, "")
+    room.chat(10, 10)
+    pair.join(room, ALICE)
+    bodies = [pair.stored(each).event.content.get("body") for each in read_all(pair, room.room_id)]
+    assert [body for body in bodies if body] == [f"message {n}" for n in range(10)]
 
 
 @pytest.mark.parametrize("seed", range(6))
