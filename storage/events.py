@@ -63,7 +63,7 @@ class StoredEvent:
 
     `position` is negative for backfilled events, and None for those outside the timeline: outliers, of which
     no state is known, and rejected and soft-failed events. `room_state` is the snapshot of the room's state
-    once the event had arrived, where that is not `state_after`.
+    once the event had arrived, where that is more than the state before it with this event.
     """
 
     event: Event

@@ -40,15 +40,7 @@ def add(tx: Transaction, snapshot: int, room: int, parent: int | None, delta: by
 
 def layers(tx: Transaction, snapshot: int) -> list[Layer]:
     """The chain of a snapshot, oldest layer first."""
-    rows = tx.all(
-        "WITH RECURSIVE chain(nid, parent, delta, place) AS ("
-        " SELECT nid, parent, delta, 0 FROM snapshot WHERE nid = ?"
-        " UNION ALL SELECT s.nid, s.parent, s.delta, c.place + 1"
-        " FROM snapshot s JOIN chain c ON s.nid = c.parent"
-        ") SELECT nid, delta FROM chain ORDER BY place DESC",
-        [snapshot],
-    )
-    deltas = [(nid, unpack(bytes(delta))) for nid, delta in rows]
+    deltas = _chain(tx, snapshot)
     keys = _keys(tx, {abs(number) for _, delta in deltas for number in delta})
     result = []
     for nid, delta in deltas:
@@ -58,6 +50,15 @@ def layers(tx: Transaction, snapshot: int) -> list[Layer]:
             entries[key] = entry if number > 0 else None
         result.append(Layer(nid, entries))
     return result
+
+
+def keys_apart(tx: Transaction, one: int | None, other: int | None) -> set[tuple[str, str]]:
+    """The keys under which two states may differ: those that the layers they do not share speak of."""
+    chains = [dict(_chain(tx, each)) if each is not None else {} for each in (one, other)]
+    apart = chains[0].keys() ^ chains[1].keys()
+    deltas = [chain[nid] for chain in chains for nid in chain if nid in apart]
+    keys = _keys(tx, {abs(number) for delta in deltas for number in delta})
+    return {key for key, _ in keys.values()}
 
 
 def merged(parts: Iterable[Layer]) -> dict[tuple[str, str], StateEntry]:
@@ -75,6 +76,19 @@ def merged(parts: Iterable[Layer]) -> dict[tuple[str, str], StateEntry]:
 def read(tx: Transaction, snapshot: int) -> dict[tuple[str, str], StateEntry]:
     """The whole state of a snapshot."""
     return merged(layers(tx, snapshot))
+
+
+def _chain(tx: Transaction, snapshot: int) -> list[tuple[int, tuple[int, ...]]]:
+    """(number, packed numbers) of a snapshot's layers, oldest first."""
+    rows = tx.all(
+        "WITH RECURSIVE chain(nid, parent, delta, place) AS ("
+        " SELECT nid, parent, delta, 0 FROM snapshot WHERE nid = ?"
+        " UNION ALL SELECT s.nid, s.parent, s.delta, c.place + 1"
+        " FROM snapshot s JOIN chain c ON s.nid = c.parent"
+        ") SELECT nid, delta FROM chain ORDER BY place DESC",
+        [snapshot],
+    )
+    return [(nid, unpack(bytes(delta))) for nid, delta in rows]
 
 
 def _keys(tx: Transaction, numbers: Collection[int]) -> dict[int, tuple[tuple[str, str], StateEntry]]:

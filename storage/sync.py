@@ -6,7 +6,7 @@ All positions are in the stream; "since < position <= upto" throughout.
 from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
-from storage import state_at
+from storage import snapshots, state_at
 from storage.events import StoredEvent, select
 from storage.state_at import MemberEvent
 from storage.transaction import Transaction
@@ -60,6 +60,37 @@ def state_events(tx: Transaction, room: int, since: int, before: int) -> list[St
     )
     latest = {stored.event.key: stored for stored in events}
     return list(latest.values())
+
+
+def forked(tx: Transaction, room: int, since: int, upto: int) -> bool:
+    """Whether the room's state changed otherwise than by one event after another."""
+    sql = (
+        "SELECT 1 FROM event WHERE room = ? AND position > ? AND position <= ?"
+        " AND room_state IS NOT NULL LIMIT 1"
+    )
+    return tx.one(sql, [room, since, upto]) is not None
+
+
+def changed_state(tx: Transaction, room: int, since: int, upto: int) -> list[StoredEvent]:
+    """What stands in the room's state at `upto` and did not at `since`, however it came to stand there."""
+    before, after = _room_state(tx, room, since), _room_state(tx, room, upto)
+    if after is None or before == after:
+        return []
+    keys = snapshots.keys_apart(tx, before, after)
+    candidates = state_at.numbers(tx, room, keys)
+    states = state_at.at(tx, [each for each in (before, after) if each is not None], candidates)
+    was = states[before] if before is not None else {}
+    changed = [number for key, number in states[after].items() if was.get(key) != number]
+    return select(tx, f"WHERE {tx.any('e.nid')} ORDER BY e.nid", [tx.array(changed)])
+
+
+def _room_state(tx: Transaction, room: int, position: int) -> int | None:
+    snapshot: int | None = tx.value(
+        "SELECT coalesce(room_state, state_after) FROM event WHERE room = ? AND position <= ?"
+        " AND position > 0 AND status = 0 AND state_after IS NOT NULL ORDER BY position DESC LIMIT 1",
+        [room, position],
+    )
+    return snapshot
 
 
 def room_numbers(tx: Transaction, room_ids: Sequence[str]) -> dict[str, int]:

@@ -351,7 +351,7 @@ class Placement:
         """The synchronous part: from the tip as it is to the next, and off to the writer."""
         event, room, tip = placed.event, self._room, self._room.tip
         head = self._head(current, extremities)
-        if current.snapshot != after.snapshot:
+        if current.snapshot != after.snapshot or self._before.snapshot != tip.state.snapshot:
             placed.room_state = current.snapshot
         membership = self._membership(current)
         redacted = self._redacts()

@@ -176,7 +176,9 @@ class JoinedRooms:
     async def _changed_state(self, request: SyncRequest, room: Room, timeline: Timeline) -> list[StoredEvent]:
         """What changed since, and is not told by the timeline, unless the client wants that told again."""
         changed = dict(timeline.hidden_state)
-        if request.use_state_after:
+        if request.use_state_after and timeline.forked is not None:
+            changed = dict(timeline.forked)
+        elif request.use_state_after:
             changed.update(_state_of(timeline.events))
         state = list(changed.values())
         if request.lazy_members:

@@ -8,7 +8,7 @@ no other state to tell; else `state` is what changed between `since` and the sta
 State that the timeline's filter hides is told in `state`, so that a client never misses any.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,7 +33,8 @@ MOST_SCANNED = 2_000
 class Timeline:
     """`events` are shown; `hidden_state` lies among or before them, after `since`, and is not.
 
-    `tail` are all the room's events from the first shown one on, up to the position `upto`.
+    `tail` are all the room's events from the first shown one on, up to the position `upto`. `forked`: where
+    forks were resolved after `since`, all state that is another now.
     """
 
     events: list[StoredEvent]
@@ -42,6 +43,7 @@ class Timeline:
     memberships: dict[int, str]
     tail: Sequence[StoredEvent]
     upto: int
+    forked: Mapping[StateKey, StoredEvent] | None = None
 
     def membership_of(self, stored: StoredEvent) -> str:
         """The reader's membership at an event; "join" unless history said otherwise."""
@@ -73,7 +75,7 @@ def recent_timeline(
     if request.filter.room.timeline.asks_for_relations:
         return None
     events = room.since(since, upto)
-    if events is None:
+    if events is None or any(stored.room_state is not None for stored in events):
         return None
     return _cut(events, request, ignored, room.room_id, upto)
 
@@ -144,10 +146,17 @@ def stored_timeline(tx: Transaction, reading: Reading, request: SyncRequest) -> 
         scanned[:0] = part
     limited = len(events) > limit or not complete
     kept = events[len(events) - limit :] if len(events) > limit else events
-    hidden = _hidden_state(tx, reading, kept, scanned, complete)
+    forked = None
+    if reading.since and reads.forked(tx, reading.room, reading.since, reading.upto):
+        changed = reads.changed_state(tx, reading.room, reading.since, reading.upto)
+        forked = _without_none({stored.event.key: stored for stored in changed})
+        told = {stored.event.key: stored.nid for stored in kept}
+        hidden = {key: stored for key, stored in forked.items() if told.get(key) != stored.nid}
+    else:
+        hidden = _hidden_state(tx, reading, kept, scanned, complete)
     memberships = {stored.nid: sight.membership_of(stored) for stored in kept} if sight is not None else {}
     tail = _from_first(scanned, kept)
-    return Timeline(list(kept), limited, hidden, memberships, tail, reading.upto)
+    return Timeline(list(kept), limited, hidden, memberships, tail, reading.upto, forked)
 
 
 def _hidden_state(
@@ -198,7 +207,10 @@ async def _state_at_start(db: Database, room: Room, timeline: Timeline) -> dict[
     since_then = room.since(timeline.upto, room.position)
     later = [*timeline.tail, *since_then] if since_then is not None else []
     if not later or not _linear(later, room):
-        return await db.read(snapshots.read, first.state_before)
+        before = await db.read(snapshots.read, first.state_before)
+        told = {stored.event.key for stored in timeline.events}
+        # What resolving forks has changed since is in no event of the timeline.
+        return {**before, **{key: entry for key, entry in entries.items() if key not in told}}
     for stored in reversed(later):
         key = stored.event.key
         if key is None:

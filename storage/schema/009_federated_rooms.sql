@@ -1,6 +1,7 @@
 -- Rooms that other servers take part in.
 
--- The room's current state once this event had arrived, where forks make it another than `state_after`.
+-- The room's current state once this event had arrived, where a fork made it more than the one before with
+-- this event.
 ALTER TABLE event ADD COLUMN room_state INTEGER;
 
 -- When other servers had joined members in a room: they get its events with since <= position <= until

@@ -12,6 +12,7 @@ from homeserver.rooms.backfill import Backfill
 from homeserver.rooms.history import History
 from homeserver.rooms.incoming import Incoming
 from storage import graph
+from storage import sync as reads
 from storage.events import ACCEPTED, REJECTED, SOFT_FAILED, StoredEvent
 from tests.federation.synthetic_room import SyntheticRoom
 from tests.homeserver.rooms.house import ALICE, BOB, House
@@ -64,6 +65,12 @@ class Pair:
         room = self.house.run(self.house.registry.get(room_id))
         assert room.head is room.tip
         return {key: entry.event_id for key, entry in room.head.state.entries.items()}
+
+    def changed(self, room_id: str, since: int) -> dict[tuple[str, str], str]:
+        """What a sync tells of the state that is another now than it was at a position."""
+        db, room = self.house.db, self.house.run(self.house.registry.get(room_id))
+        changed = db.read(reads.changed_state, room.nid, since, self.house.registry.db.position)
+        return {stored.event.key: stored.event_id for stored in changed if stored.event.key is not None}
 
     def extremities(self, room_id: str) -> set[str]:
         return set(self.house.run(self.house.registry.get(room_id)).head.extremities)
@@ -446,10 +453,14 @@ def test_random_graphs_end_in_the_same_state(pair: Pair, seed: int) -> None:
             tips.difference_update(each.prev_events)
         room.extremities = sorted(tips)
         chance.shuffle(branches)
+        since, before = pair.house.registry.db.position, pair.state(room.room_id)
         for each in branches:
             pair.receive(each)
         pair.take(*branches)
         assert pair.state(room.room_id) == dict(room.state)
         assert pair.extremities(room.room_id) == set(room.extremities)
+        changed = pair.changed(room.room_id, since)
+        assert {**before, **changed} == pair.state(room.room_id)
+        assert all(before.get(key) != event_id for key, event_id in changed.items())
         if chance.random() < 0.5:
             pair.take(room.say("merge"))
