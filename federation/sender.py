@@ -42,7 +42,8 @@ GRACE_SECONDS = 2.0
 PRUNE_MS = 3600 * 1000
 PRUNED_A_TIME = 10_000
 TYPING_AGAIN_MS = 30_000
-"""Other servers forget after a while that somebody types."""
+PRESENCE_AGAIN_MS = 20 * 60 * 1000
+"""Other servers forget after a while that somebody types, or is online."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +100,8 @@ class Sender:
         self._woken: dict[DestinationQueue, None] = {}
         self._waking: Timer | None = None
         self._typing_told: dict[tuple[str, str], int] = {}
+        self._presence_told: dict[str, int] = {}
+        self._presence_timer: Timer | None = None
         # Positions of changes whose servers are being looked up.
         self._unsorted: list[int] = []
         self._early: list[Change] | None = []
@@ -137,7 +140,7 @@ class Sender:
     async def stop(self) -> None:
         """Ends what is under way and stores how far everybody is."""
         self._stopped = True
-        for timer in (self._waking, self._saving):
+        for timer in (self._waking, self._saving, self._presence_timer):
             if timer is not None and timer.active():
                 timer.cancel()
         stopping = [queue.stop(GRACE_SECONDS) for queue in list(self._queues.values())]
@@ -181,9 +184,28 @@ class Sender:
         self._with_servers([room_id], tell)
 
     def presence(self, states: Sequence[PresenceState]) -> None:
+        now = self._clock.now_ms()
         for state in states:
-            if server_of(state.user_id) == self._own and self._is_on:
-                self._in_background(self._tell_presence(state))
+            if server_of(state.user_id) != self._own or not self._is_on:
+                continue
+            self._presence_told.pop(state.user_id, None)
+            if state.state != OFFLINE:
+                self._presence_told[state.user_id] = now  # the last one told stands at the end
+            self._in_background(self._tell_presence(state))
+        if self._presence_told and self._presence_timer is None:
+            self._presence_timer = self._clock.call_later(PRESENCE_AGAIN_MS / 4000, self._presence_again)
+
+    def _presence_again(self) -> None:
+        self._presence_timer = None
+        old = self._clock.now_ms() - PRESENCE_AGAIN_MS
+        due = []
+        for user_id, told in self._presence_told.items():
+            if told > old:
+                break
+            due.append(user_id)
+        for user_id in due:
+            del self._presence_told[user_id]
+        self.presence(self._shown(due))
 
     async def _tell_presence(self, state: PresenceState) -> None:
         rooms = await self._joined_rooms(state.user_id)

@@ -58,6 +58,24 @@ class Passing(SendingCase):
         }  # fmt: skip
         assert bob == {"user_id": BOB, "presence": "offline", "last_active_ago": 0}
 
+    async def test_those_who_stay_online_are_told_again(self) -> None:
+        house, inbox = await self.make_house(), Inbox(self)
+        await house.room(inbox.name)
+        for user, state in ((ALICE, "online"), (BOB, "unavailable")):
+            house.online[user] = PresenceState(user, state)
+        house.sender.presence(list(house.online.values()))
+        await self.until(lambda: inbox.edus("m.presence"))
+        house.online[BOB] = PresenceState(BOB)
+        house.sender.presence([house.online[BOB]])
+        await self.until(lambda: len(inbox.edus("m.presence")) == 2)
+        for minutes in (10, 15):
+            assert len(inbox.edus("m.presence")) == 2, minutes
+            for _ in range(minutes):
+                await self.passes(60)
+        await self.until(lambda: len(inbox.edus("m.presence")) == 3)
+        [again] = inbox.edus("m.presence")[-1]["push"]
+        assert (again["user_id"], again["presence"]) == (ALICE, "online")
+
     async def test_receipts_are_batched_and_never_private(self) -> None:
         house, inbox = await self.make_house(), Inbox(self)
         one, two = await house.room(inbox.name), await house.room(inbox.name)
