@@ -12,6 +12,7 @@ from federation.inspection import Inspector
 from federation.key_documents import OwnKeys
 from federation.keyring import Keyring
 from federation.notary import NotaryService
+from federation.receiver import Receiver
 from federation.rooms_client import RoomsClient
 from federation.whitelist import Whitelist
 from homeserver.server import Server
@@ -29,6 +30,7 @@ class Federation:
     notary: NotaryService
     destinations: Destinations
     whitelist: Whitelist
+    receiver: Receiver | None = None
     serve_server_wellknown: bool = False
     serve_public_rooms: bool = False
 
@@ -36,3 +38,11 @@ class Federation:
 def of(server: Server) -> Federation:
     federation: Federation = server.federation
     return federation
+
+
+def receiver_of(server: Server) -> Receiver:
+    """Set last: it stands on services that stand on the rest of federation."""
+    receiver = of(server).receiver
+    if receiver is None:
+        raise RuntimeError("the server was built without its receiver")
+    return receiver

@@ -26,6 +26,11 @@ def objects(value: Any) -> dict[str, dict[str, Any]]:
     return {name: each for name, each in members if isinstance(each, dict)}
 
 
+def is_stream_id(value: Any) -> bool:
+    """Numbers that JSON and both databases hold."""
+    return type(value) is int and abs(value) < 2**53
+
+
 def is_strings(value: Any) -> bool:
     """An object of strings."""
     return isinstance(value, dict) and all(isinstance(each, str) for each in value.values())

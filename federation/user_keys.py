@@ -10,17 +10,22 @@ it says beside that is left out. Whether the keys are good, only clients can tel
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from federation.client import Backoff, FederationClient, Json, Limits
-from federation.errors import NotFederated, Unreachable
-from federation.shapes import is_signatures, is_strings, objects, renderable
+from federation.client import Backoff, FederationClient, Json, Limits, path_of
+from federation.errors import NotFederated, Refused, Unreachable
+from federation.shapes import is_signatures, is_stream_id, is_strings, objects, renderable
+from homeserver.devices import remote_keys
+from homeserver.devices.remote_lists import FetchedList
 from homeserver.protocol.ids import domain_of
+from storage.remote_devices import MAX_DEVICES, KeptList
 
 _KEYS = "/_matrix/federation/v1/user/keys/"
+_DEVICES = "/_matrix/federation/v1/user/devices"
 MAX_ANSWER = 16 * 1024 * 1024
+ONE_LIST = Limits(seconds=30.0, max_body=MAX_ANSWER, backoff=Backoff.HEED)
 
 
 class UserKeys:
-    """The port RemoteKeys."""
+    """The ports RemoteKeys and RemoteDeviceLists."""
 
     def __init__(self, client: FederationClient) -> None:
         self._client = client
@@ -55,6 +60,13 @@ class UserKeys:
             }
         }
 
+    async def devices(self, server: str, user_id: str) -> FetchedList | None:
+        try:
+            given = await self._client.get(server, path_of(_DEVICES, user_id), limits=ONE_LIST)
+        except (NotFederated, Refused):
+            return None
+        return _list_of(user_id, given)
+
     async def _ask(self, server: str, what: str, content: Json, timeout_ms: int) -> Json:
         limits = Limits(seconds=timeout_ms / 1000, max_body=MAX_ANSWER, backoff=Backoff.HEED)
         try:
@@ -62,6 +74,26 @@ class UserKeys:
         except NotFederated as error:
             # One server we do not speak with costs the keys of the others nothing.
             raise Unreachable(str(error)) from error
+
+
+def _list_of(user_id: str, given: Json) -> FetchedList | None:
+    devices, stream_id = given.get("devices"), given.get("stream_id")
+    if given.get("user_id") != user_id or not isinstance(devices, list):
+        return None
+    kept = KeptList()
+    for each in devices[:MAX_DEVICES]:
+        device_id = each.get("device_id") if isinstance(each, dict) else None
+        if isinstance(device_id, str):
+            keys = remote_keys.device(
+                user_id, device_id, each.get("keys"), each.get("device_display_name")
+            )
+            if keys is not None:
+                kept.devices[device_id] = keys
+    for usage in ("master", "self_signing"):
+        key = remote_keys.cross_signing_key(user_id, usage, given.get(f"{usage}_key"))
+        if key is not None:
+            kept.cross_signing[usage] = key
+    return FetchedList(stream_id if is_stream_id(stream_id) else None, kept)
 
 
 def _devices(user_id: str, devices: Json, wanted: Collection[str]) -> Json:

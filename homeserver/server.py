@@ -21,6 +21,7 @@ from homeserver.devices.devices import Devices
 from homeserver.devices.key_backup import KeyBackup
 from homeserver.devices.keys import DeviceKeys
 from homeserver.devices.one_time_keys import OneTimeKeys
+from homeserver.devices.remote_lists import RemoteLists
 from homeserver.devices.signature_upload import SignatureUpload
 from homeserver.devices.to_device import ToDevice
 from homeserver.push.notifications import Notifications
@@ -85,6 +86,7 @@ class Server:
     key_backup: KeyBackup
     to_device: ToDevice
     device_lists: DeviceLists
+    remote_lists: RemoteLists
     # rooms
     events: EventStore
     rooms: Rooms

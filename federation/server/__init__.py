@@ -13,6 +13,7 @@ from federation.server import keys_server as keys_server
 from federation.server import openid as openid
 from federation.server import public_rooms as public_rooms
 from federation.server import query as query
+from federation.server import transactions as transactions
 from federation.server import user_devices as user_devices
 from federation.server import user_keys as user_keys
 from federation.server import version as version

@@ -75,6 +75,7 @@ async def _listen(config: Config, server: Server) -> None:
     await server.push_rules.load()
     await server.deactivation.resume()
     await server.delayed_events.resume()
+    await server.remote_lists.resume()
     application = Application(server, ROUTES, rate_limits(config))
     for listener in config.listeners:
         factory = HttpFactory(application, reactor, x_forwarded=listener.x_forwarded)
@@ -115,6 +116,7 @@ def _stop(server: Server, pool: ThreadPool) -> "Deferred[None]":
         await server.presence.stop()
         server.typing.stop_all()
         server.delayed_events.stop()
+        server.remote_lists.stop()
         # The writer hands its last results to the reactor, which must not wait for it meanwhile.
         pool.stop()
 

@@ -4,12 +4,15 @@ The order in which services follow the stream matters and is the order here: roo
 then what is derived from them, and last the notifier, which wakes those who read it all.
 """
 
+from dataclasses import replace
 from typing import Any
 
 from twisted.internet.threads import deferToThreadPool
 from twisted.python.threadpool import ThreadPool
 
+from federation.edus import Recipients
 from federation.query import Queries
+from federation.receiver import Receiver
 from federation.room_directory import RoomDirectories
 from federation.sender import Sender
 from federation.user_keys import UserKeys
@@ -37,6 +40,7 @@ from homeserver.devices.devices import Devices
 from homeserver.devices.key_backup import KeyBackup
 from homeserver.devices.keys import DeviceKeys
 from homeserver.devices.one_time_keys import OneTimeKeys
+from homeserver.devices.remote_lists import RemoteLists
 from homeserver.devices.signature_upload import SignatureUpload
 from homeserver.devices.to_device import ToDevice
 from homeserver.errors import Forbidden, MatrixError
@@ -62,6 +66,7 @@ from homeserver.rooms.remote_membership import RemoteMembership
 from homeserver.rooms.reports import Reports
 from homeserver.rooms.rooms import Rooms
 from homeserver.rooms.serialize import Serializer
+from homeserver.rooms.sharing import Sharing
 from homeserver.rooms.upgrade import Upgrades
 from homeserver.server import PublicFacts, Server
 from homeserver.sync.account_data_part import AccountDataPart
@@ -183,7 +188,19 @@ def build(config: Config, engine: Engine, signing_key: SigningKey, reactor: Any,
     key_backup = KeyBackup(db)
     accounts.on_deactivate.append(key_backup.forget)
     joined_rooms = device_list_rows.joined_rooms
-    device_keys = DeviceKeys(db, name, joined_rooms, user_keys)
+    sharing = Sharing(registry, memberships)
+    remote_lists = RemoteLists(
+        db,
+        clock,
+        name,
+        user_keys,
+        joined_rooms=joined_rooms,
+        rooms_with=sharing.rooms_with,
+        local_members=memberships.local_members,
+    )
+    db.follow(remote_lists.follow)
+    device_keys = DeviceKeys(db, name, joined_rooms, user_keys, remote_lists)
+    to_device = ToDevice(db, clock, name, federates=federation.whitelist.allows)
     device_lists = DeviceLists(db)
     devices.on_delete.append(device_keys.forget_devices)
     devices.on_rename.append(device_keys.renamed)
@@ -213,6 +230,14 @@ def build(config: Config, engine: Engine, signing_key: SigningKey, reactor: Any,
     db.follow(sender.follow)
     typing.on_typing.append(sender.typing)
     presence.on_news.append(sender.presence)
+    receipts = Receipts(db, clock, rooms.require_joined)
+    recipients = Recipients(
+        rooms, incoming.acl_allows, typing, receipts, presence, to_device, remote_lists
+    )
+    federation = replace(
+        federation,
+        receiver=Receiver(clock, incoming, federation.inspector.verify, db, recipients),
+    )
     event_format = EventFormat(serializer, aggregations)
     joined = JoinedRooms(db, rooms, event_format, typing, LazyMembers())
     left = LeftRooms(db, events, event_format)
@@ -246,8 +271,9 @@ def build(config: Config, engine: Engine, signing_key: SigningKey, reactor: Any,
         cross_signing=CrossSigning(db, joined_rooms),
         signatures=SignatureUpload(db, name, joined_rooms, user_keys),
         key_backup=key_backup,
-        to_device=ToDevice(db, clock, name, federates=federation.whitelist.allows),
+        to_device=to_device,
         device_lists=device_lists,
+        remote_lists=remote_lists,
         events=events,
         rooms=rooms,
         incoming=incoming,
@@ -262,7 +288,7 @@ def build(config: Config, engine: Engine, signing_key: SigningKey, reactor: Any,
         public_rooms=public_rooms,
         notifier=notifier,
         sync=sync,
-        receipts=Receipts(db, clock, rooms.require_joined),
+        receipts=receipts,
         typing=typing,
         presence=presence,
         push_rules=push_rules,

@@ -8,7 +8,7 @@ together without parsing a single key.
 """
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import orjson
 
@@ -20,6 +20,7 @@ from storage import cross_signing, device_keys, device_lists, to_device, transac
 from storage.cross_signing import CrossSigningKey, UserSignature
 from storage.database import Database
 from storage.device_keys import OneTimeKey
+from storage.remote_devices import KeptList
 from storage.transaction import Transaction
 
 MAX_KEYS_BYTES = 65_536
@@ -43,6 +44,36 @@ class DeviceList(NamedTuple):
     cross_signing: dict[str, Any]
 
 
+class KeptLists(NamedTuple):
+    """`good`: the lists to answer from. `marks`: those to be filled with the answer of their server."""
+
+    good: Mapping[str, KeptList]
+    marks: Mapping[str, int]
+
+
+class ListKeeper(Protocol):
+    """Keeps lists of remote users' devices; `remote_lists.RemoteLists`."""
+
+    async def look_up(self, viewer: str, user_ids: Collection[str]) -> KeptLists: ...
+
+    async def fill(self, marks: Mapping[str, int], answer: Mapping[str, Any]) -> None: ...
+
+    def fetch_later(self, user_ids: Collection[str]) -> None: ...
+
+
+class KeepsNothing:
+    """Every question goes to the remote server."""
+
+    async def look_up(self, viewer: str, user_ids: Collection[str]) -> KeptLists:
+        return KeptLists({}, {})
+
+    async def fill(self, marks: Mapping[str, int], answer: Mapping[str, Any]) -> None:
+        """Nothing to fill."""
+
+    def fetch_later(self, user_ids: Collection[str]) -> None:
+        """Nothing to fetch for."""
+
+
 class _Found(NamedTuple):
     devices: list[tuple[str, str, bytes, str | None]]
     cross_signing: list[CrossSigningKey]
@@ -51,12 +82,18 @@ class _Found(NamedTuple):
 
 class DeviceKeys:
     def __init__(
-        self, db: Database, server_name: str, joined_rooms: JoinedRooms, remote: RemoteKeys | None = None
+        self,
+        db: Database,
+        server_name: str,
+        joined_rooms: JoinedRooms,
+        remote: RemoteKeys | None = None,
+        lists: ListKeeper | None = None,
     ) -> None:
         self._db = db
         self._server_name = server_name
         self._joined_rooms = joined_rooms
         self.remote: RemoteKeys = remote or NoRemotes()
+        self._lists: ListKeeper = lists or KeepsNothing()
 
     async def upload(
         self,
@@ -88,16 +125,44 @@ class DeviceKeys:
         found = await self._db.read(_find, list(local), viewer, list(wanted))
         result = _local_answer(local, found, viewer)
         timeout_ms = max(0, min(timeout_ms, MAX_WAIT_MS))
-        answers, result["failures"] = await ask_all(
-            servers,
-            lambda server, users: self.remote.query(
-                server, {user_id: list(devices) for user_id, devices in users.items()}, timeout_ms
-            ),
-        )
-        for server, answer in answers.items():
-            _add_remote_answer(result, answer, servers[server])
+        result["failures"] = {}
+        if servers:
+            await self._add_remote(result, viewer, servers, timeout_ms)
         _add_signatures(result["master_keys"], found.signatures)
         return orjson.dumps(result)
+
+    async def _add_remote(
+        self,
+        result: dict[str, Any],
+        viewer: str,
+        servers: Mapping[str, Mapping[str, Collection[str]]],
+        timeout_ms: int,
+    ) -> None:
+        kept = await self._lists.look_up(viewer, [user_id for users in servers.values() for user_id in users])
+        to_ask: dict[str, dict[str, Collection[str]]] = {}
+        for server, users in servers.items():
+            for user_id, devices in users.items():
+                if user_id in kept.good:
+                    _add_kept(result, user_id, kept.good[user_id], devices)
+                else:
+                    to_ask.setdefault(server, {})[user_id] = devices
+        # Lists that will be kept are asked for as a whole.
+        answers, result["failures"] = await ask_all(
+            to_ask,
+            lambda server, users: self.remote.query(
+                server,
+                {user_id: [] if user_id in kept.marks else list(users[user_id]) for user_id in users},
+                timeout_ms,
+            ),
+        )
+        for server, users in to_ask.items():
+            marks = {user_id: kept.marks[user_id] for user_id in users if user_id in kept.marks}
+            if server not in answers:
+                self._lists.fetch_later(marks)
+                continue
+            _add_remote_answer(result, answers[server], users)
+            if marks:
+                await self._lists.fill(marks, answers[server])
 
     async def query_local(self, wanted: Mapping[str, Collection[str]]) -> dict[str, Any]:
         """What other servers may see of our users' keys."""
@@ -159,9 +224,9 @@ def _parse_identity(user_id: str, device_id: str, keys: Mapping[str, Any]) -> di
     algorithms = keys.get("algorithms")
     if not isinstance(algorithms, list) or not all(isinstance(name, str) for name in algorithms):
         raise BadJson("algorithms must be a list of strings.")
-    if not _strings(keys.get("keys")):
+    if not is_strings(keys.get("keys")):
         raise BadJson("keys must be an object of strings.")
-    if not _signatures(keys.get("signatures")):
+    if not is_signatures(keys.get("signatures")):
         raise BadJson("signatures must be an object of objects of strings.")
     identity = opaque.without(keys, "unsigned")
     if len(opaque.to_bytes(identity)) > MAX_KEYS_BYTES:
@@ -169,12 +234,12 @@ def _parse_identity(user_id: str, device_id: str, keys: Mapping[str, Any]) -> di
     return identity
 
 
-def _strings(value: Any) -> bool:
+def is_strings(value: Any) -> bool:
     return isinstance(value, dict) and all(isinstance(each, str) for each in value.values())
 
 
-def _signatures(value: Any) -> bool:
-    return isinstance(value, dict) and all(_strings(by_key) for by_key in value.values())
+def is_signatures(value: Any) -> bool:
+    return isinstance(value, dict) and all(is_strings(by_key) for by_key in value.values())
 
 
 def _find(tx: Transaction, local: Sequence[str], viewer: str | None, signed: Sequence[str]) -> _Found:
@@ -222,6 +287,16 @@ def _local_answer(wanted: Mapping[str, Collection[str]], found: _Found, viewer: 
     return answer
 
 
+def _add_kept(result: dict[str, Any], user_id: str, kept: KeptList, wanted: Collection[str]) -> None:
+    result["device_keys"][user_id] = {
+        device_id: opaque.fragment(keys)
+        for device_id, keys in kept.devices.items()
+        if not wanted or device_id in wanted
+    }
+    for usage, key in kept.cross_signing.items():
+        result[_USAGE_FIELDS[usage]][user_id] = opaque.fragment(key)
+
+
 def _add_remote_answer(
     result: dict[str, Any], answer: Mapping[str, Any], wanted: Mapping[str, Collection[str]]
 ) -> None:
@@ -229,7 +304,8 @@ def _add_remote_answer(
         result["device_keys"][user_id] = {
             device_id: keys
             for device_id, keys in devices.items()
-            if isinstance(keys, dict)
+            if (not wanted[user_id] or device_id in wanted[user_id])
+            and isinstance(keys, dict)
             and (keys.get("user_id"), keys.get("device_id")) == (user_id, device_id)
         }
     for field in ("master_keys", "self_signing_keys"):
@@ -237,8 +313,8 @@ def _add_remote_answer(
             user_id: key
             for user_id, key in answers_about(answer, field, wanted).items()
             if key.get("user_id") == user_id
-            and _strings(key.get("keys"))
-            and _signatures(key.get("signatures", {}))
+            and is_strings(key.get("keys"))
+            and is_signatures(key.get("signatures", {}))
         }
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import orjson
 
 from homeserver.errors import LimitExceeded, MatrixError
+from homeserver.protocol import canonical_json
 
 _CORS = (
     b"Access-Control-Allow-Origin: *\r\n"
@@ -67,7 +68,7 @@ def render(result: Any) -> Rendered:
     if kind is bytes:
         body = result
     elif kind is dict or kind is list:
-        body = orjson.dumps(result)
+        body = canonical_json.write(result)
     elif kind is Response:
         return _render_response(result)
     else:

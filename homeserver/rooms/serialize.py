@@ -13,6 +13,8 @@ from typing import Any
 import orjson
 
 from homeserver.clock import Clock
+from homeserver.protocol import canonical_json
+from homeserver.protocol.events import Event
 from homeserver.rooms.aggregations import NO_BUNDLES, Bundle, Bundles, content_of
 from homeserver.rooms.event_store import EventStore
 from storage.events import StoredEvent
@@ -111,7 +113,7 @@ class Serializer:
             replaced = self._events.cached(stored.replaces)
             unsigned["replaces_state"] = stored.replaces
             if replaced is not None:
-                unsigned["prev_content"] = replaced.event.content
+                unsigned["prev_content"] = _embeddable(replaced.event, replaced.event.content)
                 unsigned["prev_sender"] = replaced.event.sender
         if stored.redacted_by is not None:
             redaction = self._events.cached(stored.redacted_by)
@@ -127,7 +129,7 @@ def _prefix(stored: StoredEvent) -> bytes:
 
 def _fields(stored: StoredEvent) -> dict[str, Any]:
     event = stored.event
-    content = event.content
+    content: Any = _embeddable(event, event.content)
     fields: dict[str, Any] = {
         "content": content,
         "event_id": event.event_id,
@@ -139,8 +141,13 @@ def _fields(stored: StoredEvent) -> dict[str, Any]:
         fields["state_key"] = event.state_key
     if event.redacts is not None:  # both places, whatever the room version: clients read either
         fields["redacts"] = event.redacts
-        fields["content"] = {**content, "redacts": event.redacts}
+        fields["content"] = _embeddable(event, {**event.content, "redacts": event.redacts})
     return fields
+
+
+def _embeddable(event: Event, content: dict[str, Any]) -> Any:
+    """Old rooms hold numbers of any size, which orjson does not write."""
+    return content if event.version.strict_json else orjson.Fragment(canonical_json.write(content))
 
 
 def _full(stored: StoredEvent) -> dict[str, Any]:

@@ -6,8 +6,7 @@ https://spec.matrix.org/v1.19/client-server-api/#stripped-state
 from collections.abc import Iterable
 from typing import Any
 
-import orjson
-
+from homeserver.protocol import canonical_json
 from homeserver.protocol.events import Event
 
 STRIPPED_KEYS = [
@@ -33,4 +32,4 @@ def strip(event: Event) -> dict[str, Any]:
 def stripped_state(events: Iterable[Event | None]) -> bytes:
     """A JSON array of the events that are there, each once."""
     unique = {event.key: event for event in events if event is not None}
-    return orjson.dumps([strip(event) for event in unique.values()])
+    return canonical_json.write([strip(event) for event in unique.values()])

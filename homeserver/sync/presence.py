@@ -6,6 +6,8 @@ The subtle idea: nothing sets the published state. Facts are noted (a device syn
 user chose to be invisible), `_derive` computes the state from facts and time, and one timer a user fires
 when time alone would change the answer. News is collected for a moment and announced together: four
 hundred people coming online wake a room's waiting syncs a few times, not four hundred.
+
+Of users of other servers the fact is what their server said last, for as long as it may be believed.
 """
 
 from collections import OrderedDict
@@ -31,6 +33,9 @@ GATHER_SECONDS = 0.5
 """How long news waits for more news."""
 SAVE_SECONDS = 15.0
 MAX_STATUS_BYTES = 2048
+REMOTE_BELIEVED_MS = 35 * 60_000
+"""Servers repeat at least every half hour who of theirs is online; who is not named any more has gone."""
+REMEMBERED_REMOTES = 20_000
 
 _UNKNOWN_DEVICE = ""
 _API = "\0presence"
@@ -71,11 +76,23 @@ class PresenceState:
         return {"type": "m.presence", "sender": self.user_id, "content": content}
 
 
+@dataclass(frozen=True, slots=True)
+class RemotePresence:
+    """What another server says of its user. `believed_until` in milliseconds."""
+
+    state: str
+    status_msg: str | None
+    currently_active: bool
+    last_active_ts: int
+    believed_until: int
+
+
 @dataclass(slots=True)
 class _Facts:
     """What is known of one user. `devices`: ID -> (the presence it asked for, when it counts as gone)."""
 
     published: PresenceState
+    remote: RemotePresence | None = None
     devices: dict[str, tuple[str, int]] = field(default_factory=dict)
     chosen: str | None = None
     status_msg: str | None = None
@@ -103,6 +120,7 @@ class Presence:
         self._ephemeral = ephemeral
         self._joined_rooms = joined_rooms
         self._facts: dict[str, _Facts] = {}
+        self._remotes: OrderedDict[str, None] = OrderedDict()
         # In the order of their positions, so that what is new stands at the end.
         self._announced: OrderedDict[str, PresenceState] = OrderedDict()
         self._news: set[str] = set()
@@ -160,6 +178,34 @@ class Presence:
         if state != OFFLINE:
             facts.devices[_API] = (state, now + OFFLINE_AFTER_MS)
         self._update(user_id, facts, now)
+
+    def receive(
+        self,
+        user_id: str,
+        state: str,
+        status_msg: str | None = None,
+        last_active_ago: int | None = None,
+        currently_active: bool = False,
+    ) -> None:
+        """Another server says how its user is."""
+        if not self.enabled:
+            return
+        now = self._clock.now_ms()
+        facts = self._known(user_id)
+        facts.remembered = True  # of other servers' users nothing is saved
+        last_active_ts = facts.remote.last_active_ts if facts.remote is not None else 0
+        if last_active_ago is not None:
+            last_active_ts = now - min(max(0, last_active_ago), now)
+        if status_msg is not None and len(status_msg.encode()) > MAX_STATUS_BYTES:
+            status_msg = None
+        facts.remote = RemotePresence(
+            state, status_msg, currently_active, last_active_ts, now + REMOTE_BELIEVED_MS
+        )
+        self._remotes[user_id] = None
+        self._remotes.move_to_end(user_id)
+        self._update(user_id, facts, now)
+        if len(self._remotes) > REMEMBERED_REMOTES:
+            self._forget_remote(next(iter(self._remotes)))
 
     def show_profile(self, user_id: str, profile: Mapping[str, Any]) -> None:
         """A display name or avatar changed: those who see the user's presence see it there too."""
@@ -221,7 +267,25 @@ class Presence:
             facts = self._facts[user_id] = _Facts(PresenceState(user_id))
         return facts
 
+    def _forget_remote(self, user_id: str) -> None:
+        facts = self._facts.pop(user_id)
+        if facts.timer is not None and facts.timer.active():
+            facts.timer.cancel()
+        del self._remotes[user_id]
+        self._announced.pop(user_id, None)
+        self._news.discard(user_id)
+
     def _derive(self, user_id: str, facts: _Facts, now: int) -> PresenceState:
+        if (said := facts.remote) is not None:
+            here = said.believed_until > now
+            return PresenceState(
+                user_id,
+                said.state if here else OFFLINE,
+                said.status_msg,
+                here and said.state == ONLINE and said.currently_active,
+                said.last_active_ts,
+                facts.published.position,
+            )
         asked = {state for state, gone_at in facts.devices.values() if gone_at > now}
         state = UNAVAILABLE if asked else OFFLINE
         if ONLINE in asked and facts.chosen is None and now - facts.last_active_ts < IDLE_AFTER_MS:
@@ -252,7 +316,10 @@ class Presence:
     def _set_timer(self, user_id: str, facts: _Facts, now: int) -> None:
         """Wakes up when time alone may change the state; too early is harmless, and spares new timers."""
         moments = [gone_at for _, gone_at in facts.devices.values()]
-        moments += [facts.last_active_ts + CURRENTLY_ACTIVE_MS, facts.last_active_ts + IDLE_AFTER_MS]
+        if facts.remote is not None:
+            moments = [facts.remote.believed_until]
+        else:
+            moments += [facts.last_active_ts + CURRENTLY_ACTIVE_MS, facts.last_active_ts + IDLE_AFTER_MS]
         coming = [moment for moment in moments if moment > now]
         if not coming or facts.published.state == OFFLINE:
             return
@@ -281,6 +348,7 @@ class Presence:
         rooms: set[str] = set()
         for user_id in user_ids:
             rooms.update(await self._joined_rooms(user_id))
+        user_ids = [user_id for user_id in user_ids if user_id in self._facts]
         position = self._ephemeral.next()
         now = self._clock.now_ms()
         for user_id in user_ids:
@@ -292,8 +360,8 @@ class Presence:
         self._ephemeral.next(rooms=tuple(rooms), users=tuple(user_ids))
         for listener in self.on_news:
             listener([self._announced[user_id] for user_id in user_ids])
-        self._unsaved.update(user_ids)
-        if self._saving is None and self.enabled:
+        self._unsaved.update(user_id for user_id in user_ids if self._facts[user_id].remote is None)
+        if self._unsaved and self._saving is None and self.enabled:
             self._saving = self._clock.call_later(SAVE_SECONDS, self._save_soon)
 
     async def _remember(self, user_ids: Collection[str]) -> None:

@@ -8,7 +8,8 @@ transaction, and none of them moves back. Only the public receipt is news for ot
 is announced to its owner alone, and the fully read marker is account data.
 """
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import NamedTuple
 
 import orjson
 
@@ -21,6 +22,15 @@ from storage.database import Database, Transaction
 from storage.receipts import FULLY_READ, MAIN, PRIVATE, READ
 
 RECEIPT_TYPES = (READ, PRIVATE, FULLY_READ)
+
+
+class RemoteReceipt(NamedTuple):
+    """A public receipt of another server's user, as that server tells it."""
+
+    user_id: str
+    event_id: str
+    ts: int
+    thread_id: str | None = None
 
 
 class Receipts:
@@ -45,6 +55,22 @@ class Receipts:
                 raise NotFound("No such event in this room.")
         if markers:
             await self._db.write(_mark, user_id, room_id, dict(markers), thread_id, self._clock.now_ms())
+
+    async def receive(self, room_id: str, receipts: Sequence[RemoteReceipt]) -> None:
+        """Receipts of remote users who are joined to the room.
+
+        They may be ahead of us and point at events that have not come yet. Which thread an event is in, the
+        sender's server knows as well as we do.
+        """
+        now = self._clock.now_ms()
+        await self._db.write(_receive, room_id, [each._replace(ts=min(each.ts, now)) for each in receipts])
+
+
+def _receive(tx: Transaction, room_id: str, receipts: Sequence[RemoteReceipt]) -> None:
+    for each in receipts:
+        place = store.event_place(tx, room_id, each.event_id)
+        position = place.position if place is not None else None
+        store.add_receipt(tx, room_id, each.user_id, READ, each.thread_id, each.event_id, position, each.ts)
 
 
 def _check_thread(receipt_type: str, thread_id: str | None) -> None:

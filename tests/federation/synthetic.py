@@ -213,7 +213,7 @@ class Synthetic:
             for each in pdus
         ]
         return b'{"edus":%b,"origin":%b,"origin_server_ts":1700000000000,"pdus":[%b]}' % (
-            canonical_json.encode(list(edus)), orjson.dumps(self.name), b",".join(pieces),
+            canonical_json.encode_lax(list(edus)), orjson.dumps(self.name), b",".join(pieces),
         )
 
     def send(

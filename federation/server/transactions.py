@@ -1,0 +1,60 @@
+"""Taking what other servers send: events of rooms, and EDUs.
+
+https://spec.matrix.org/v1.19/server-server-api/#transactions
+
+Events of old rooms hold numbers that a usual JSON reader would change, and with them the event's hash, so
+the body is read here.
+"""
+
+from typing import Any
+
+import msgspec
+
+from federation import federation
+from federation.server.auth import SERVER, Origin
+from homeserver.errors import BadJson, InvalidParam, MissingParam, NotJson
+from homeserver.http.endpoint import HttpRequest, Request, put
+from homeserver.protocol import canonical_json
+from homeserver.protocol.ids import fits
+from homeserver.server import Server
+
+MAX_PDUS = 50
+MAX_EDUS = 100
+MAX_BODY = (MAX_PDUS + MAX_EDUS) * 65_536
+
+
+class SendTransaction(Request, kw_only=True):
+    txn_id: str
+
+
+class Transaction(msgspec.Struct, kw_only=True):
+    origin: str
+    pdus: list[Any]
+    edus: list[Any] = []
+
+
+@put("/_matrix/federation/v1/send/{txn_id}", auth=SERVER, raw=True, max_body=MAX_BODY)
+async def send_transaction(
+    server: Server, me: Origin, req: SendTransaction, http: HttpRequest
+) -> dict[str, Any]:
+    if not fits(req.txn_id):
+        raise InvalidParam("The transaction ID is too long.")
+    transaction = _read(http.body)
+    if transaction.origin != me.server_name:
+        raise InvalidParam("The transaction is of another origin than the request.")
+    if len(transaction.pdus) > MAX_PDUS or len(transaction.edus) > MAX_EDUS:
+        raise InvalidParam(f"A transaction has at most {MAX_PDUS} PDUs and {MAX_EDUS} EDUs.")
+    receiver = federation.receiver_of(server)
+    return {"pdus": await receiver.receive(me.server_name, req.txn_id, transaction.pdus, transaction.edus)}
+
+
+def _read(body: bytes) -> Transaction:
+    try:
+        value = canonical_json.decode_lax(body)
+    except (ValueError, RecursionError) as error:
+        raise NotJson("The request body is not valid JSON.") from error
+    try:
+        return msgspec.convert(value, Transaction)
+    except msgspec.ValidationError as error:
+        missing = "missing required field" in str(error)
+        raise (MissingParam if missing else BadJson)(str(error)) from error
