@@ -19,7 +19,8 @@ from twisted.logger import Logger
 
 from federation.client import FederationClient
 from federation.destinations import Destinations
-from federation.sending.destination_queue import DestinationQueue, Shared
+from federation.sending.destination_queue import DestinationQueue
+from federation.sending.shared import Shared
 from federation.whitelist import Whitelist
 from homeserver.clock import Clock, Timer
 from homeserver.protocol.ids import server_of

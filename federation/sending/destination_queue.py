@@ -8,90 +8,56 @@ keeps the position up to which everything was delivered, and reads on from there
 and presence, which are in no table, are lost then: they would be old.
 """
 
-from collections import deque
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 from itertools import islice
 from typing import Any
 
-from twisted.internet.defer import CancelledError, Deferred, DeferredSemaphore
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
 
-from federation.client import FederationClient, Limits, path_of
-from federation.destinations import Destinations
+from federation.client import Limits, path_of
 from federation.errors import Refused
 from federation.sending import edus
-from federation.sending.batch import MOST_EDUS, MOST_PDUS, Batch, ReceiptKey, key_of
-from homeserver.clock import Clock, Timer
+from federation.sending.batch import MOST_EDUS, MOST_PDUS, Batch
+from federation.sending.shared import Shared
+from federation.sending.waiting_events import WaitingEvents
+from federation.sending.waiting_others import WaitingOthers
+from homeserver.clock import Timer
 from homeserver.errors import RemoteError
-from homeserver.protocol.ids import server_of
 from homeserver.sync.presence import PresenceState
-from storage import cross_signing, outgoing, to_device
-from storage.database import Database, Transaction
-from storage.device_lists import CROSS_SIGNING
-from storage.outgoing import DeviceDetails, DeviceNews, Lag
+from storage import to_device
+from storage.outgoing import Lag
 from storage.receipts import Receipt
 
 log = Logger()
 
 SEND = "/_matrix/federation/v1/send"
 LIMITS = Limits(seconds=90.0, max_body=1024 * 1024)
-MOST_HELD = 500
-"""So many events wait in memory; more are left to the database."""
-PAGE = 1000
-MOST_RECEIPTS = 2000
 MOST_TYPING = 200
 MOST_PRESENCE = 2000
 TO_DEVICE_A_TIME = 50
-DEVICES_A_TIME = 40
 PRESENCE_A_TIME = 100
-RECEIPTS_A_TIME = 500
 FIRST_WAIT_SECONDS = 10.0
 LONGEST_WAIT_SECONDS = 6 * 3600.0
 # Refusals that are about us, or about there being no Matrix: nothing in a transaction would change them.
 UNCHANGING = frozenset({401, 403, 404, 405, 408, 429})
 
 
-@dataclass(slots=True)
-class Shared:
-    """What all queues have in common. `position`: up to where the stream was handed out to the queues."""
-
-    server_name: str
-    db: Database
-    clock: Clock
-    client: FederationClient
-    destinations: Destinations
-    slots: DeferredSemaphore
-    position: Callable[[], int]
-    new_txn_id: Callable[[], str]
-
-
 class DestinationQueue:
     """`waiting`: it sleeps until its turn comes. `on_idle(queue)` is called when nothing is left to send."""
 
     __slots__ = (
-        "_attempt", "_behind", "_devices", "_end", "_events", "_fresh", "_limit", "_on_idle",
-        "_others_behind", "_others_since", "_others_upto", "_presence", "_proven", "_receipts",
-        "_receipts_behind", "_refusals", "_running", "_shared", "_timer", "_to_device", "_typing", "name",
-        "stopped", "waiting", "waits_for_them",
+        "_attempt", "_events", "_limit", "_on_idle", "_others", "_presence", "_proven", "_refusals",
+        "_running", "_shared", "_timer", "_to_device", "_typing", "name", "stopped", "waiting",
+        "waits_for_them",
     )  # fmt: skip
 
     def __init__(self, name: str, shared: Shared, on_idle: Callable[["DestinationQueue"], None]) -> None:
         self.name = name
         self._shared = shared
         self._on_idle = on_idle
-        # Events: (position, JSON or, read ahead, number). `_behind`: the database holds more after `_end`.
-        self._events: deque[tuple[int, bytes | int]] = deque()
-        self._behind = False
-        self._end = 0
-        self._fresh: list[tuple[int, bytes | int]] | None = None  # what comes while the last page is read
-        # Device lists and receipts: delivered up to `_others_since` if any wait, read up to `_others_upto`.
-        self._others_behind = False
-        self._receipts_behind = False
-        self._others_since: int | None = None
-        self._others_upto = 0
-        self._devices: deque[DeviceNews] = deque()
-        self._receipts: dict[ReceiptKey, Receipt] = {}
+        self._events = WaitingEvents(name, shared)
+        self._others = WaitingOthers(name, shared)
         self._to_device = False
         self._typing: dict[tuple[str, str], bool] = {}
         self._presence: dict[str, PresenceState] = {}
@@ -108,26 +74,14 @@ class DestinationQueue:
     # What is to be sent
 
     def add_event(self, position: int, json: bytes) -> None:
-        if self._behind:
-            if self._fresh is not None:
-                self._fresh.append((position, json))
-        elif len(self._events) >= MOST_HELD:
-            self._behind, self._end = True, self._events[-1][0]
-        else:
-            self._events.append((position, json))
+        self._events.add(position, json)
 
     def devices_changed(self, position: int) -> None:
         """Something about device lists, from this position on, is for this server."""
-        self._others_behind = True
-        self._others_from(position)
+        self._others.devices_changed(position)
 
     def add_receipt(self, receipt: Receipt) -> None:
-        self._others_from(receipt.position)
-        if self.waiting or len(self._receipts) >= MOST_RECEIPTS:
-            self._others_behind = self._receipts_behind = True
-        else:
-            self._receipts.pop(key_of(receipt), None)
-            self._receipts[key_of(receipt)] = receipt
+        self._others.add_receipt(receipt, keep=not self.waiting)
 
     def to_device_added(self) -> None:
         self._to_device = True
@@ -142,40 +96,28 @@ class DestinationQueue:
 
     def restore(self, lag: Lag) -> None:
         """After a start of this server: everything up to there was delivered; the rest is to be looked up."""
-        self._events.clear()
-        self._behind, self._end = True, lag.events
-        self._devices.clear()
-        self._others_behind = self._receipts_behind = True
-        self._others_since, self._others_upto = lag.others, 0
+        self._events.restart_at(lag.events)
+        self._others.restart_at(lag.others)
         self._proven = False
 
     # How far it is
 
     def lag(self, position: int) -> Lag:
         """Delivered up to there, `position` being where the stream is."""
-        events = self._delivered()
-        others = self._others_since
+        events, others = self._events.delivered_upto, self._others.delivered_upto
         return Lag(
             position if events is None else min(events, position),
             position if others is None else min(others, position),
         )
 
-    def _delivered(self) -> int | None:
-        if self._events:
-            return self._events[0][0] - 1
-        return self._end if self._behind else None
-
     @property
     def held(self) -> int:
         """Events that wait in memory."""
-        return len(self._events)
+        return self._events.held
 
     @property
     def has_more(self) -> bool:
-        return bool(
-            self._events or self._behind or self._others_behind or self._devices or self._receipts
-            or self._to_device or self._typing or self._presence
-        )  # fmt: skip
+        return bool(self._events or self._others or self._to_device or self._typing or self._presence)
 
     # When it is sent
 
@@ -257,23 +199,11 @@ class DestinationQueue:
 
     def _forget(self) -> None:
         """Keeps no more than positions."""
-        delivered = self._delivered()
-        self._end = self._shared.position() if delivered is None else delivered
-        self._behind = True
-        self._events.clear()
-        self._others_from(self._shared.position() + 1)
-        self._others_behind = self._receipts_behind = True
-        self._others_upto = 0
-        self._devices.clear()
-        self._receipts.clear()
+        self._events.forget()
+        self._others.forget()
         self._to_device = True  # there may be some
         self._typing.clear()
         self._presence.clear()
-
-    def _others_from(self, position: int) -> None:
-        before = position - 1
-        if self._others_since is None or before < self._others_since:
-            self._others_since = before
 
     # Sending
 
@@ -356,19 +286,8 @@ class DestinationQueue:
     async def _delivered_batch(self, batch: Batch) -> None:
         if batch.to_device:
             await self._shared.db.write(to_device.delete_from_outbox, self.name, batch.to_device)
-        for _ in range(batch.events):
-            position, _json = self._events.popleft()
-            self._end = position
-        for _ in range(batch.devices):
-            self._devices.popleft()
-        for key, receipt in batch.receipts.items():
-            if self._receipts.get(key) is receipt:
-                del self._receipts[key]
-        if not self._devices:
-            since = [receipt.position - 1 for receipt in self._receipts.values()]
-            if self._others_behind:
-                since.append(max(self._others_since or 0, self._others_upto))
-            self._others_since = min(since, default=None)
+        self._events.delivered(batch.events)
+        self._others.delivered(batch)
 
     # What is in a transaction
 
@@ -376,9 +295,10 @@ class DestinationQueue:
         batch = Batch()
         most_edus = min(MOST_EDUS, self._limit)
         await self._add_to_device(batch, most_edus)
-        await self._add_devices(batch, most_edus)
+        await self._others.add_devices(batch, most_edus)
         self._add_passing(batch, most_edus)
-        await self._add_events(batch, max(0, min(MOST_PDUS, self._limit - len(batch.edus))))
+        self._others.add_receipts(batch, most_edus)
+        await self._events.add_to(batch, max(0, min(MOST_PDUS, self._limit - len(batch.edus))))
         return batch
 
     async def _add_to_device(self, batch: Batch, most: int) -> None:
@@ -392,39 +312,8 @@ class DestinationQueue:
             batch.to_device.append(message_id)
         self._to_device = self._to_device or bool(rows)
 
-    async def _add_devices(self, batch: Batch, most: int) -> None:
-        shared = self._shared
-        if self._others_behind and not self._devices:
-            await self._read_others()
-        some = list(islice(self._devices, min(DEVICES_A_TIME, (most - len(batch.edus) + 1) // 2)))
-        for details, keys in await shared.db.read(_details, some) if some else ():
-            news = details.news
-            if news.device_id == CROSS_SIGNING:
-                made = edus.signing_key_updates(news.user_id, keys)
-            else:
-                update = edus.device_list_update(details)
-                made = [update] if update is not None else []
-            if sum(map(len, made)) > batch.left:
-                break
-            for each in made:
-                batch.add_edu(each, MOST_EDUS)
-            batch.devices += 1
-
-    async def _read_others(self) -> None:
-        shared, since, upto = self._shared, self._others_since, self._shared.position()
-        self._others_behind = False  # what comes while this is read says so again
-        if since is None or since >= upto:
-            return
-        where = (self.name, shared.server_name, since, upto)
-        self._devices.extend(await shared.db.read(outgoing.device_news, *where))
-        self._others_upto = upto
-        if self._receipts_behind:
-            self._receipts_behind = False
-            for receipt in await shared.db.read(outgoing.receipts_for, *where, MOST_RECEIPTS):
-                self._receipts.setdefault(key_of(receipt), receipt)
-
     def _add_passing(self, batch: Batch, most: int) -> None:
-        """Typing, presence and receipts. What has no room now is sent next time."""
+        """Typing and presence. What has no room now is sent next time."""
         while self._typing and batch.add_edu(edus.typing(*self._first_typing()), most):
             del self._typing[next(iter(self._typing))]
         some = list(islice(self._presence.values(), PRESENCE_A_TIME))
@@ -433,53 +322,7 @@ class DestinationQueue:
                 break
             for state in states:
                 del self._presence[state.user_id]
-        for made, receipts in edus.receipts(list(islice(self._receipts.values(), RECEIPTS_A_TIME))):
-            if not batch.add_edu(made, most):
-                break
-            batch.receipts.update({key_of(each): each for each in receipts})
 
     def _first_typing(self) -> tuple[str, str, bool]:
         (room_id, user_id), typing = next(iter(self._typing.items()))
         return room_id, user_id, typing
-
-    async def _add_events(self, batch: Batch, most: int) -> None:
-        if self._behind and not self._events:
-            await self._read_events()
-        some = list(islice(self._events, most))
-        numbers = [each for _, each in some if isinstance(each, int)]
-        loaded = await self._shared.db.read(outgoing.load_events, numbers) if numbers else {}
-        for _, each in some:
-            if isinstance(each, bytes):
-                batch.pdus.append(each)
-            elif each in loaded:
-                sender, json = loaded[each]
-                if server_of(sender) != self.name:
-                    batch.pdus.append(json)
-        batch.events = len(some)
-
-    async def _read_events(self) -> None:
-        """The next page; after the last one, what came meanwhile follows from memory."""
-        self._fresh = []
-        try:
-            page = await self._shared.db.read(
-                outgoing.events_for, self.name, self._end, self._shared.position(), PAGE
-            )
-            self._events.extend(page)
-            if len(page) < PAGE and len(self._fresh) < MOST_HELD:
-                self._events.extend(self._fresh)
-                self._behind = False
-            elif page:
-                self._end = page[-1][0]
-        finally:
-            self._fresh = None
-
-
-def _details(
-    tx: Transaction, news: Sequence[DeviceNews]
-) -> list[tuple[DeviceDetails, list[cross_signing.CrossSigningKey]]]:
-    signing = {each.user_id for each in news if each.device_id == CROSS_SIGNING}
-    keys = cross_signing.keys_of(tx, signing) if signing else []
-    return [
-        (each, [key for key in keys if key.user_id == each.news.user_id])
-        for each in outgoing.device_details(tx, news)
-    ]

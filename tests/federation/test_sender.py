@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from federation.sending import destination_queue
+from federation.sending import waiting_events
 from storage import outgoing
 from tests.federation.remote import answer
 from tests.federation.sending import ALICE, Inbox, SendingCase
@@ -141,8 +141,8 @@ class Outages(SendingCase):
     async def test_more_than_memory_holds(self) -> None:
         house, inbox = await self.make_house(), Inbox(self)
         room = await house.room(inbox.name)
-        self.set_in(destination_queue, "MOST_HELD", 10)
-        self.set_in(destination_queue, "PAGE", 7)
+        self.set_in(waiting_events, "MOST_HELD", 10)
+        self.set_in(waiting_events, "PAGE", 7)
         said = [str(n) for n in range(60)]
         await house.say(room, *said)
         assert house.sender.status()[0].held <= 10
