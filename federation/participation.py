@@ -30,6 +30,8 @@ async def room_to_enter(server: Server, origin: str, room_id: str) -> Room:
     if not room.is_resident(server.config.server_name):
         raise NotFound("This server is not in the room.")
     await require_admitted(server, room, origin)
+    if room.partial:
+        raise NotFound("This server does not know the whole state of the room yet.")
     return room
 
 

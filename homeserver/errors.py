@@ -73,6 +73,23 @@ class UnsupportedRoomVersion(MatrixError):
     errcode = "M_UNSUPPORTED_ROOM_VERSION"
 
 
+class IncompatibleRoomVersion(MatrixError):
+    """One server lacks the version of the other's room."""
+
+    errcode = "M_INCOMPATIBLE_ROOM_VERSION"
+
+    def __init__(self, room_version: str) -> None:
+        super().__init__(f"Room version {room_version} is not supported.", room_version=room_version)
+
+
+class UnableToAuthoriseJoin(MatrixError):
+    errcode = "M_UNABLE_TO_AUTHORISE_JOIN"
+
+
+class UnableToGrantJoin(MatrixError):
+    errcode = "M_UNABLE_TO_GRANT_JOIN"
+
+
 class InvalidRoomState(MatrixError):
     errcode = "M_INVALID_ROOM_STATE"
 

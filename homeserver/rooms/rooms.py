@@ -21,7 +21,7 @@ from homeserver.rooms.children import append_child
 from homeserver.rooms.create import CreateOptions, Plan, plan
 from homeserver.rooms.directory import Directory
 from homeserver.rooms.event_store import EventStore
-from homeserver.rooms.head import MEMBER, Head, Proposal
+from homeserver.rooms.head import MEMBER, Head, Identity, Proposal
 from homeserver.rooms.membership import BlocksInvites, MembershipVerbs, ProfileOf
 from homeserver.rooms.memberships import Memberships
 from homeserver.rooms.registry import Registry, Room, RoomMovedOn
@@ -86,6 +86,15 @@ class Rooms(MembershipVerbs):
             except FirstError as error:
                 error.subFailure.raiseException()
         return rooms
+
+    @property
+    def identity(self) -> Identity:
+        return self._registry.identity
+
+    async def propose(self, room_id: str, proposal: Proposal) -> tuple[Event, list[Event]]:
+        """The signed event that the proposal would become now, without adding it, and what an invited user
+        is shown of the room. Raises Forbidden."""
+        return await self._registry.propose(room_id, proposal)
 
     async def require_joined(self, room_id: str, user_id: str) -> Room:
         """The room; Forbidden unless the user is joined to it."""
