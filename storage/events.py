@@ -218,6 +218,22 @@ def timeline_between(tx: Transaction, room: int, since: int, upto: int, limit: i
     return rows
 
 
+def timeline_from(tx: Transaction, room: int, since: int, limit: int) -> list[StoredEvent]:
+    """The first accepted events after a position, in the order of the stream."""
+    return select(
+        tx,
+        "WHERE e.room = ? AND e.position > ? AND e.status = 0 ORDER BY e.position LIMIT ?",
+        [room, since, limit],
+    )
+
+
+def soft_fail(tx: Transaction, numbers: Collection[int]) -> None:
+    """Hides events that were shown before."""
+    array = tx.array(numbers)
+    tx.execute(f"UPDATE event SET status = {SOFT_FAILED} WHERE {tx.any('nid')}", [array])
+    tx.execute(f"DELETE FROM relation WHERE {tx.any('child')}", [array])
+
+
 def mark_redacted(tx: Transaction, event_id: str, redaction_id: str, json: bytes) -> None:
     """Replaces the event by its redacted form, which relates to nothing any more."""
     tx.execute(

@@ -101,16 +101,39 @@ def forget_pending_redactions(tx: Transaction, target: str) -> None:
 
 
 def set_partial(tx: Transaction, room: int, event_id: str, asked: Collection[str]) -> None:
-    row = (room, event_id, orjson.dumps(list(asked)))
-    conflict = "ON CONFLICT (room) DO UPDATE SET event_id = excluded.event_id, servers = excluded.servers"
-    tx.insert("partial_room", ("room", "event_id", "servers"), [row], conflict)
+    row = (room, event_id, orjson.dumps(list(asked)), None)
+    conflict = (
+        "ON CONFLICT (room) DO UPDATE SET event_id = excluded.event_id, servers = excluded.servers,"
+        " completed = NULL"
+    )
+    tx.insert("partial_room", ("room", "event_id", "servers", "completed"), [row], conflict)
 
 
 def set_whole(tx: Transaction, room: int) -> None:
     tx.execute("DELETE FROM partial_room WHERE room = ?", [room])
 
 
+def set_completed(tx: Transaction, room: int, position: int) -> None:
+    tx.execute("UPDATE partial_room SET completed = ? WHERE room = ?", [position, room])
+
+
+def is_partial(tx: Transaction, room: int) -> bool:
+    return tx.one("SELECT 1 FROM partial_room WHERE room = ? AND completed IS NULL", [room]) is not None
+
+
+def completed_rooms(tx: Transaction) -> dict[str, int]:
+    """Room ID → the position at which its state became whole."""
+    rows = tx.all(
+        "SELECT r.room_id, p.completed FROM partial_room p JOIN room r ON r.nid = p.room"
+        " WHERE p.completed IS NOT NULL"
+    )
+    return dict(rows)
+
+
 def partial_rooms(tx: Transaction) -> list[tuple[str, str, list[str]]]:
     """(room ID, the join, servers to ask)."""
-    rows = tx.all("SELECT r.room_id, p.event_id, p.servers FROM partial_room p JOIN room r ON r.nid = p.room")
+    rows = tx.all(
+        "SELECT r.room_id, p.event_id, p.servers FROM partial_room p JOIN room r ON r.nid = p.room"
+        " WHERE p.completed IS NULL"
+    )
     return [(room_id, event_id, orjson.loads(bytes(asked))) for room_id, event_id, asked in rows]

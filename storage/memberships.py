@@ -1,7 +1,7 @@
 """The current membership of each user in each room, as rows a user's room list is read from."""
 
-from collections.abc import Collection
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, replace
 from typing import Any
 
 from storage.transaction import Transaction
@@ -65,6 +65,15 @@ def of_user(tx: Transaction, user_id: str) -> dict[str, Membership]:
 def joined_users(tx: Transaction, room_id: str) -> list[str]:
     rows = tx.all("SELECT user_id FROM membership WHERE room_id = ? AND membership = 'join'", [room_id])
     return [user_id for (user_id,) in rows]
+
+
+def put_all(tx: Transaction, rows: Iterable[Membership], position: int) -> None:
+    for row in rows:
+        put(tx, replace(row, position=position))
+
+
+def joined_servers(tx: Transaction, room_id: str) -> set[str]:
+    return {user_id.partition(":")[2] for user_id in joined_users(tx, room_id)}
 
 
 def end_others(tx: Transaction, room_id: str, members: Collection[str], position: int) -> None:

@@ -17,6 +17,7 @@ from storage.memberships import Membership
 from storage.snapshots import Layer
 from storage.transaction import Transaction
 
+COLUMNS = ("nid", "room_id", "version", "snapshot", "depth", "position", "extremities")
 _UPSERT = (
     "ON CONFLICT (nid) DO UPDATE SET snapshot = excluded.snapshot, depth = excluded.depth,"
     " position = excluded.position, extremities = excluded.extremities"
@@ -31,6 +32,8 @@ class RoomRow(NamedTuple):
     depth: int
     position: int
     extremities: tuple[str, ...]
+    partial: bool = False
+    servers: Collection[str] = ()
 
 
 @dataclass(slots=True)
@@ -98,7 +101,7 @@ def append(tx: Transaction, appends: Sequence[Append]) -> None:
         last.stored.position,
         orjson.dumps(last.extremities),
     )
-    tx.buffer("room", RoomRow._fields, row, _UPSERT, key=last.stored.room)
+    tx.buffer("room", COLUMNS, row, _UPSERT, key=last.stored.room)
 
 
 def load(tx: Transaction, room_id: str) -> tuple[RoomRow, list[Layer], list[str]] | None:
@@ -106,11 +109,13 @@ def load(tx: Transaction, room_id: str) -> tuple[RoomRow, list[Layer], list[str]
 
     None too where no more is known of it than that somebody was invited.
     """
-    row = tx.one(f"SELECT {', '.join(RoomRow._fields)} FROM room WHERE room_id = ?", [room_id])
+    row = tx.one(f"SELECT {', '.join(COLUMNS)} FROM room WHERE room_id = ?", [room_id])
     if row is None or row[3] is None:
         return None
     nid, _, version, snapshot, depth, position, extremities = row
     room = RoomRow(nid, room_id, version, snapshot, depth, position, tuple(orjson.loads(extremities)))
+    if graph.is_partial(tx, nid):
+        room = room._replace(partial=True, servers=graph.servers(tx, nid))
     layers = snapshots.layers(tx, snapshot)
     return room, layers, memberships.joined_users(tx, room_id)
 
@@ -129,4 +134,4 @@ def number_of(tx: Transaction, room_id: str) -> tuple[int, str] | None:
 def add_stub(tx: Transaction, nid: int, room_id: str, version: str) -> None:
     """A room of which no more is known than its version."""
     row = (nid, room_id, version, None, 0, 0, b"[]")
-    tx.insert("room", RoomRow._fields, [row], "ON CONFLICT (room_id) DO NOTHING")
+    tx.insert("room", COLUMNS, [row], "ON CONFLICT (room_id) DO NOTHING")

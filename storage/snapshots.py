@@ -52,6 +52,22 @@ def layers(tx: Transaction, snapshot: int) -> list[Layer]:
     return result
 
 
+def add_to_roots(tx: Transaction, room: int, first: int, numbers: Collection[int]) -> None:
+    """Adds state events to the bottom layers of a room's states from the snapshot `first` on.
+
+    What a layer says itself of the same key stays.
+    """
+    keys = _keys(tx, numbers)
+    rows = tx.all(
+        "SELECT nid, delta FROM snapshot WHERE room = ? AND nid >= ? AND parent IS NULL", [room, first]
+    )
+    for nid, delta in rows:
+        own = unpack(bytes(delta))
+        taken = {key for key, _ in _keys(tx, {abs(number) for number in own}).values()}
+        added = [number for number in numbers if number in keys and keys[number][0] not in taken]
+        tx.execute("UPDATE snapshot SET delta = ? WHERE nid = ?", [pack([*own, *added]), nid])
+
+
 def keys_apart(tx: Transaction, one: int | None, other: int | None) -> set[tuple[str, str]]:
     """The keys under which two states may differ: those that the layers they do not share speak of."""
     chains = [dict(_chain(tx, each)) if each is not None else {} for each in (one, other)]

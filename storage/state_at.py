@@ -8,7 +8,7 @@ thousand members for one member costs the packed numbers, not ten thousand rows.
 from collections.abc import Collection, Iterable, Mapping
 from typing import NamedTuple
 
-from storage.snapshots import unpack
+from storage.snapshots import StateEntry, unpack
 from storage.transaction import Transaction
 
 StateKey = tuple[str, str]
@@ -101,3 +101,15 @@ def at(
         snapshot: {key: number for key, number in state.items() if number is not None}
         for snapshot, state in states.items()
     }
+
+
+def entries(
+    tx: Transaction, room: int, snapshot: int, keys: Collection[StateKey]
+) -> dict[StateKey, StateEntry]:
+    """The same for one state, with what a state map holds."""
+    found = at(tx, [snapshot], numbers(tx, room, keys))[snapshot]
+    rows = tx.all(
+        f"SELECT nid, event_id, membership FROM event WHERE {tx.any('nid')}", [tx.array(found.values())]
+    )
+    known = {nid: StateEntry(nid, event_id, membership) for nid, event_id, membership in rows}
+    return {key: known[number] for key, number in found.items()}

@@ -152,7 +152,7 @@ def build(config: Config, engine: Engine, signing_key: SigningKey, reactor: Any,
     UpgradedRooms(registry, push_rules)
     serializer = Serializer(events, clock)
     backfill = Backfill(registry, federation.rooms, incoming, name)
-    history = History(registry, account_data.ignored_users, backfill.down_to)
+    history = History(registry, account_data.ignored_users, backfill.down_to, incoming.partial.whole)
     aggregations = Aggregations(db, account_data.ignored_users)
 
     async def has_account(user_id: str) -> bool:

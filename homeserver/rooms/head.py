@@ -146,6 +146,14 @@ class OutOfBand:
     membership: Membership
 
 
+@dataclass(frozen=True, slots=True)
+class StateCompleted:
+    """The same when the members of a room that was joined with part of its state have come."""
+
+    room_id: str
+    memberships: Sequence[Membership]
+
+
 def needed_keys(version: RoomVersion, proposal: Proposal) -> list[StateKey]:
     """The state whose events must be at hand to add this proposal."""
     keys = auth_rules.auth_keys(version, proposal.type, proposal.sender, proposal.state_key, proposal.content)

@@ -33,6 +33,7 @@ EVERYTHING = RoomEventFilter()
 FetchPast = Callable[[Room, int], Awaitable[bool]]
 """Fetches what is missing of a room's history from some depth on; whether anything came."""
 MOST_FETCHES = 3
+WholeState = Callable[[str], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +79,10 @@ class History:
         registry: Registry,
         ignored_users: Callable[[str], Awaitable[frozenset[str]]],
         fetch_past: FetchPast | None = None,
+        whole_state: WholeState | None = None,
     ) -> None:
+        """`whole_state` waits for the members of a room that was just joined elsewhere."""
+        self._whole_state = whole_state
         self._registry = registry
         self._fetch_past = fetch_past
         self._db = registry.db
@@ -234,6 +238,8 @@ class History:
 
     async def state(self, room_id: str, user_id: str) -> Entries:
         """The state now, or as it was when the user left."""
+        if self._whole_state is not None:
+            await self._whole_state(room_id)
         access = await self.access(room_id, user_id)
         if access.departed is None:
             return access.room.head.state.entries
@@ -249,6 +255,8 @@ class History:
         not_membership: str | None = None,
     ) -> list[StoredEvent]:
         """Member events of the state now, when the user left, or at the token. Raises InvalidParam."""
+        if self._whole_state is not None:
+            await self._whole_state(room_id)
         access = await self.access(room_id, user_id)
         entries = await self._state_at(access, at)
         everyone = membership is None and not_membership is None

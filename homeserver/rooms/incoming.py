@@ -21,6 +21,7 @@ from homeserver.rooms.begin import begin
 from homeserver.rooms.gaps import Gaps
 from homeserver.rooms.out_of_band import OutOfBandMembership
 from homeserver.rooms.outliers import Outliers
+from homeserver.rooms.partial_state import PartialState
 from homeserver.rooms.placing import Known, MissingEvents, Placing
 from homeserver.rooms.registry import Registry, Room
 from homeserver.rooms.remote import RemoteJoin, RemoteRooms
@@ -46,6 +47,7 @@ class Incoming:
         self.outliers = Outliers(registry.db)
         self.placing = Placing(registry, self.states, server_name)
         self.gaps = Gaps(registry, remote, self.outliers, self.turns)
+        self.partial = PartialState(registry, remote, self.outliers, self.turns, server_name)
         self._out_of_band = OutOfBandMembership(registry)
 
     async def receive(self, origin: str, room_id: str, events: Sequence[Event]) -> dict[str, str | None]:
@@ -104,6 +106,10 @@ class Incoming:
             return
         async with self.turns.of(room_id):
             await begin(self._registry, self.outliers, join)
+        if join.partial:
+            servers = dict.fromkeys([join.server, *join.servers])
+            servers.pop(self._server_name, None)
+            self.partial.complete_later(room_id, join.event.event_id, list(servers))
 
     async def out_of_band(
         self, event: Event, version: RoomVersion, stripped: Sequence[Mapping[str, Any]]

@@ -10,7 +10,7 @@ from dataclasses import replace
 from functools import partial
 
 from homeserver.protocol.ids import server_of
-from homeserver.rooms.head import Committed, OutOfBand
+from homeserver.rooms.head import Committed, OutOfBand, StateCompleted
 from storage import memberships
 from storage.database import Change, Database
 from storage.memberships import Membership
@@ -87,6 +87,9 @@ class Memberships:
                     if isinstance(news, Committed):
                         rows += news.changed
                     for row in rows:
+                        self._apply(replace(row, position=change.position))
+                elif isinstance(news, StateCompleted):
+                    for row in news.memberships:
                         self._apply(replace(row, position=change.position))
             elif change.stream == "forget":
                 self._forget(*change.data)

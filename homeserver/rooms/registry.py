@@ -10,9 +10,10 @@ import secrets
 import string
 from collections import OrderedDict, deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+from immutables import Map
 from twisted.internet.defer import Deferred, fail
 from twisted.python.failure import Failure
 
@@ -136,6 +137,10 @@ class Registry:
         self._rooms: OrderedDict[str, Room] = OrderedDict()
         self._loading: dict[str, list[Deferred[None]]] = {}
         self._last_creation = 0
+        self.completed: dict[str, int] = {}
+        """Rooms whose state became whole after the join, and at which position."""
+        self.partial: set[str] = set()
+        """Rooms whose state is not whole yet."""
 
     def cached(self, room_id: str) -> Room | None:
         return self._rooms.get(room_id)
@@ -438,7 +443,12 @@ class Registry:
         power_event = found[wanted[POWER_LEVELS]].event if POWER_LEVELS in wanted else None
         power = PowerLevels.of(version, create, power_event)
         head = Head(state, row.extremities, row.depth, create, power, *count_members(state))
-        return Room(row.nid, row.room_id, version, head, row.position)
+        room = Room(row.nid, row.room_id, version, head, row.position)
+        if row.partial:
+            room.partial = True
+            servers = Map({**dict.fromkeys(row.servers, 1), **head.servers})
+            room.head = room.tip = replace(head, servers=servers)
+        return room
 
     def _keep(self, room: Room, joined: Sequence[str]) -> None:
         self._rooms[room.room_id] = room

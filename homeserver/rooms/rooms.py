@@ -65,6 +65,14 @@ class Rooms(MembershipVerbs):
     def cached(self, room_id: str) -> Room | None:
         return self._registry.cached(room_id)
 
+    def is_partial(self, room_id: str) -> bool:
+        """Whether members of a room that was just joined are still to come."""
+        return room_id in self._registry.partial
+
+    def completed_at(self, room_id: str) -> int:
+        """The position at which they had come; 0 for all other rooms."""
+        return self._registry.completed.get(room_id, 0)
+
     async def get(self, room_id: str) -> Room:
         """NotFound if this server does not know the room."""
         return await self._registry.get(room_id)

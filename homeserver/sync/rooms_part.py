@@ -199,6 +199,11 @@ class RoomsPart:
             room_id = row.room_id
             past = pasts.get(room_id)
             is_new = window.since is None or (past is not None and not past.stayed_joined)
+            if not request.lazy_members:
+                # Without its members the room would look like another one: it is told when they are there.
+                if self._rooms.is_partial(room_id):
+                    continue
+                is_new = is_new or self._rooms.completed_at(room_id) > window.after
             event_news = last.get(room_id) or self._notifier.room_news(room_id).get("event", 0)
             if (
                 everything

@@ -44,10 +44,11 @@ CREATE TABLE pending_redaction (
     PRIMARY KEY (target, redaction)
 );
 
--- Rooms joined with part of their state, until the rest has come: the members are missing. `event_id` is the
--- join; `servers` (JSON) are those to ask.
+-- Rooms joined with part of their state: the members are missing until `completed`, a position. `event_id` is
+-- the join; `servers` (JSON) are those to ask.
 CREATE TABLE partial_room (
     room INTEGER PRIMARY KEY,
     event_id TEXT NOT NULL,
-    servers BLOB NOT NULL
+    servers BLOB NOT NULL,
+    completed INTEGER
 );

@@ -6,6 +6,8 @@
 from collections.abc import Collection, Sequence
 from typing import Any
 
+from twisted.internet.defer import Deferred
+
 from homeserver.errors import RemoteError
 from homeserver.protocol.events import Event
 from homeserver.protocol.room_versions import RoomVersion
@@ -22,6 +24,14 @@ class Neighbour:
         self.rooms: dict[str, SyntheticRoom] = {}
         self.asked: list[str] = []
         self.hidden: set[str] = set()
+        self.hold_state = False
+        self._held: list[Deferred[None]] = []
+
+    def release_state(self) -> None:
+        """Answers those who asked for a whole state meanwhile."""
+        self.hold_state = False
+        for waiter in self._held:
+            waiter.callback(None)
 
     def make_room(self, version: str = "11", **options: Any) -> SyntheticRoom:
         room = SyntheticRoom.create(version, THERE, self.key, f"room{len(self.rooms)}", **options)
@@ -66,6 +76,10 @@ class Neighbour:
         self, server: str, room_id: str, version: RoomVersion, event_id: str
     ) -> tuple[list[Event], list[Event]]:
         self.asked.append("state")
+        if self.hold_state:
+            waiter: Deferred[None] = Deferred()
+            self._held.append(waiter)
+            await waiter
         return self._state(room_id, event_id)
 
     async def events(

@@ -425,6 +425,42 @@ def test_history_that_the_reader_may_not_see_stays_hidden(pair: Pair) -> None:
     assert [body for body in bodies if body] == [f"message {n}" for n in range(10)]
 
 
+def test_members_come_after_a_join_without_them(pair: Pair) -> None:
+    room = pair.there.make_room(members=30)
+    gone = f"@member7:{THERE}"
+    left = room.send("m.room.member", {"membership": "leave"}, gone, sender=gone)
+    pair.there.hold_state = True
+    pair.join(room, ALICE, partial=True)
+    ours = pair.house.run(pair.house.registry.get(room.room_id))
+    assert ours.partial and dict(ours.head.servers) == {"here": 1, THERE: 1}
+    # Talking goes on meanwhile, by members of whom only their own events tell.
+    mine = pair.house.say(room.room_id, "mine")
+    pair.hears_local(room, mine)
+    pair.take(room.say("theirs", f"@member3:{THERE}"))
+    renamed = room.join(f"@member4:{THERE}", displayname="New")
+    topic = room.send("m.room.topic", {"topic": "x"}, "")
+    pair.take(renamed, topic)
+    # One who had left lies, with the join event of old.
+    old = next(e for e in room.events.values() if e.key == ("m.room.member", gone) and e is not left)
+    auth = [old.event_id, *(room.state[key] for key in [("m.room.create", ""), ("m.room.power_levels", "")])]
+    lie = room.make("m.room.message", {"body": "lie"}, sender=gone, auth=auth)
+    pair.take(lie)
+    assert pair.house.read(room.room_id, ALICE) == ["mine", "theirs", "lie"]
+    pair.there.release_state()
+    pair.house.run(pair.incoming.partial.whole(room.room_id))
+    assert pair.state(room.room_id) == dict(room.state)
+    assert pair.house.read(room.room_id, ALICE) == ["mine", "theirs"]
+    joined = [user for user, membership in pair.members(room.room_id).items() if membership == "join"]
+    assert sorted(joined) == room.joined()
+    whole = pair.house.run(pair.house.registry.get(room.room_id))
+    assert not whole.partial and dict(whole.head.servers) == {"here": 1, THERE: 30}
+    for event_id in (mine, renamed.event_id, topic.event_id):
+        entries = pair.house.run(pair.incoming.state_after(room.room_id, event_id)) or {}
+        assert {key: entry.event_id for key, entry in entries.items()} == dict(room.state_after[event_id])
+    pair.take(room.say("and on", f"@member5:{THERE}"))
+    assert pair.house.read(room.room_id, ALICE)[-1] == "and on"
+
+
 @pytest.mark.parametrize("seed", range(6))
 def test_random_graphs_end_in_the_same_state(pair: Pair, seed: int) -> None:
     """Whatever order a branchy graph arrives in, both sides agree on state and extremities."""
