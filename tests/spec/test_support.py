@@ -17,7 +17,14 @@ OWN_PREFIXES = (
 )
 
 # What the specification describes in its text only, not among the operations.
-IN_TEXT = frozenset({"/_matrix/client/v3/auth/{stage}/fallback/web"})
+IN_TEXT = frozenset(
+    {
+        "/_matrix/client/v3/auth/{stage}/fallback/web",
+        # Deprecated out of the description, but named where server ACLs are, and still called.
+        "/_matrix/federation/v1/send_join/{room_id}/{event_id}",
+        "/_matrix/federation/v1/send_leave/{room_id}/{event_id}",
+    }
+)
 
 # The token is optional, and we have no use for it.
 TOKEN_OPTIONAL = frozenset({"getVersions"})
