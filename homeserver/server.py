@@ -31,6 +31,7 @@ from homeserver.rooms.aggregations import Aggregations
 from homeserver.rooms.delayed_events import DelayedEvents
 from homeserver.rooms.directory import Directory
 from homeserver.rooms.event_store import EventStore
+from homeserver.rooms.hierarchy import Hierarchy
 from homeserver.rooms.history import History
 from homeserver.rooms.incoming import Incoming
 from homeserver.rooms.public_rooms import PublicRooms
@@ -92,6 +93,7 @@ class Server:
     rooms: Rooms
     incoming: Incoming
     upgrades: Upgrades
+    hierarchy: Hierarchy
     history: History
     delayed_events: DelayedEvents
     relations: Relations

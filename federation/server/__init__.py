@@ -17,6 +17,7 @@ from federation.server import leaving as leaving
 from federation.server import openid as openid
 from federation.server import public_rooms as public_rooms
 from federation.server import query as query
+from federation.server import space_hierarchy as space_hierarchy
 from federation.server import third_party_invite as third_party_invite
 from federation.server import transactions as transactions
 from federation.server import user_devices as user_devices

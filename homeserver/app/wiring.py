@@ -15,6 +15,7 @@ from federation.query import Queries
 from federation.receiver import Receiver
 from federation.room_directory import RoomDirectories
 from federation.sender import Sender
+from federation.space_hierarchy import SpaceHierarchy
 from federation.user_keys import UserKeys
 from homeserver.accounts.account_data import AccountData
 from homeserver.accounts.accounts import Accounts
@@ -56,6 +57,7 @@ from homeserver.rooms.directory import Directory
 from homeserver.rooms.event_store import EventStore
 from homeserver.rooms.guests import Guests
 from homeserver.rooms.head import Identity
+from homeserver.rooms.hierarchy import Hierarchy
 from homeserver.rooms.history import History
 from homeserver.rooms.incoming import Incoming
 from homeserver.rooms.memberships import Memberships
@@ -278,6 +280,7 @@ def build(config: Config, engine: Engine, signing_key: SigningKey, reactor: Any,
         rooms=rooms,
         incoming=incoming,
         upgrades=Upgrades(registry, shown_profile),
+        hierarchy=Hierarchy(db, clock, memberships, name, SpaceHierarchy(federation.client, clock)),
         history=history,
         delayed_events=delayed_events,
         relations=Relations(db, history),

@@ -31,6 +31,7 @@ from homeserver.client import login as login
 from homeserver.client import login_token as login_token
 from homeserver.client import logout as logout
 from homeserver.client import message_pagination as message_pagination
+from homeserver.client import mutual_rooms as mutual_rooms
 from homeserver.client import notifications as notifications
 from homeserver.client import openid as openid
 from homeserver.client import password_management as password_management
@@ -48,8 +49,10 @@ from homeserver.client import report_content as report_content
 from homeserver.client import room_event_by_timestamp as room_event_by_timestamp
 from homeserver.client import room_send as room_send
 from homeserver.client import room_state as room_state
+from homeserver.client import room_summary as room_summary
 from homeserver.client import room_upgrades as room_upgrades
 from homeserver.client import rooms as rooms
+from homeserver.client import space_hierarchy as space_hierarchy
 from homeserver.client import sync as sync
 from homeserver.client import tags as tags
 from homeserver.client import threads_list as threads_list

@@ -48,12 +48,14 @@ class Upgrades:
         self, room_id: str, user_id: str, new_version: str, additional_creators: Sequence[str] = ()
     ) -> str:
         """The replacement's ID. Raises UnsupportedRoomVersion, InvalidParam, Forbidden."""
+        room = await self._registry.get(room_id)
+        if room.tip.membership(user_id) != "join":
+            raise Forbidden("You are not in this room.")
         version = ROOM_VERSIONS.get(new_version)
         if version is None:
             raise UnsupportedRoomVersion("This server does not support that room version.")
         if version.creators_outrank_all and not all(map(is_valid_user_id, additional_creators)):
             raise InvalidParam("additional_creators is a list of user IDs.")
-        room = await self._registry.get(room_id)
         before = room.tip.event_id(TOMBSTONE)
         for _ in range(ATTEMPTS):
             room = await self._registry.get(room_id)
