@@ -7,10 +7,15 @@ from tests.federation.authority import Authority
 from tests.processes import ServerProcess, free_port
 
 
-def federate(server: ServerProcess, authority: Authority, **settings: Any) -> str:
-    """Gives a server that has not started a TLS listener and the name that leads there; the name."""
+def federate(
+    server: ServerProcess, authority: Authority, *, public_port: int | None = None, **settings: Any
+) -> str:
+    """Gives a server that has not started a TLS listener and the name that leads there; the name.
+
+    With `public_port` the name leads to that port, and something else must lead on to `tls_port(server)`.
+    """
     port = free_port()
-    name = f"localhost:{port}"
+    name = f"localhost:{public_port or port}"
     certificate, key = authority.issue("localhost", "127.0.0.1")
     listener = {
         "port": port,
@@ -31,3 +36,9 @@ def federate(server: ServerProcess, authority: Authority, **settings: Any) -> st
     }
     server.config_path.write_text(json.dumps(server.configuration, indent=2))
     return name
+
+
+def tls_port(server: ServerProcess) -> int:
+    """Where a federated server really listens."""
+    port: int = server.configuration["listeners"][-1]["port"]
+    return port

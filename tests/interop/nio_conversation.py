@@ -29,12 +29,14 @@ def good(response: R) -> R:
 class Person:
     """One user with one device: what she has heard is in `heard`, (sender, text) in order of arrival."""
 
-    def __init__(self, name: str, url: str, directory: Path) -> None:
-        store = directory / name
+    def __init__(
+        self, name: str, url: str, directory: Path, server_name: str = "localhost", device: str = ""
+    ) -> None:
+        store = directory / (name + device)
         store.mkdir(parents=True)
         config = AsyncClientConfig(encryption_enabled=True, store_sync_tokens=True, request_timeout=30)
         self.name = name
-        self.user_id = f"@{name}:localhost"
+        self.user_id = f"@{name}:{server_name}"
         self.client: Any = AsyncClient(url, self.user_id, store_path=str(store), config=config)
         self.heard: list[tuple[str, str]] = []
         self.client.add_event_callback(self._hear, RoomMessageText)
@@ -52,6 +54,9 @@ class Person:
         registering: Any = AsyncClient(self.client.homeserver, self.name)
         good(await registering.register(self.name, PASSWORD))
         await registering.close()
+        await self.log_in()
+
+    async def log_in(self) -> None:
         good(await self.client.login(PASSWORD, device_name=f"{self.name}'s nio"))
         await self.sync()
 

@@ -58,9 +58,9 @@ def people(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Person, P
     directory = tmp_path_factory.mktemp("queries")
     authority = Authority(directory)
     hearth, synapse = Hearth(directory / "hearth"), Synapse(directory / "synapse")
-    shown = {"allow_public_rooms_over_federation": True}
+    shown: Json = {"allow_public_rooms_over_federation": True}
     # Synapse lets nobody publish a room unless it is told to.
-    listed = {"room_list_publication_rules": [{"action": "allow"}]}
+    listed: Json = {"room_list_publication_rules": [{"action": "allow"}]}
     names = federate(hearth, authority, **shown), federate(synapse, authority, **shown, **listed)
     with hearth, synapse:
         ours, theirs = settle(hearth, names[0], "ann"), settle(synapse, names[1], "bob")
