@@ -230,14 +230,16 @@ def free_port() -> int:
         return port
 
 
-def server_of_its_own(engine: str, directory: Path, postgres: PostgresServer | None) -> ServerProcess:
-    """For a test that kills its server: a Hearth, not started yet.
-
-    HEARTH_TEST_SERVER=synapse makes it a Synapse: a test that fails there too is wrong.
-    """
+def kind_under_test() -> type[ServerProcess]:
+    """HEARTH_TEST_SERVER=synapse tests the tests: one that fails there too is wrong."""
     kinds: dict[str, type[ServerProcess]] = {"hearth": Hearth, "synapse": Synapse}
+    return kinds[os.environ.get("HEARTH_TEST_SERVER", "hearth")]
+
+
+def server_of_its_own(engine: str, directory: Path, postgres: PostgresServer | None) -> ServerProcess:
+    """For a test that kills its server: not started yet."""
     database = None
     if engine == "postgres":
         assert postgres is not None
         database = {"name": "psycopg2", "args": postgres.create_database()}
-    return kinds[os.environ.get("HEARTH_TEST_SERVER", "hearth")](directory, database)
+    return kind_under_test()(directory, database)
