@@ -6,6 +6,9 @@ https://spec.matrix.org/v1.19/server-server-api/#backfilling-and-retrieving-miss
 more fetched, judged like any others, by the state they stood on (the server that has them is asked for the
 state before the oldest), and put into the timeline under negative positions: nobody's sync hears of them.
 Who may read them is decided by that state, as ever.
+
+While a room's members are still to come (`partial_state`), asking for old states would take as long as they
+do. Where history is shared, its events are then taken without a state, by what authorises them alone.
 """
 
 from collections.abc import Collection, Sequence
@@ -19,6 +22,7 @@ from homeserver.protocol.auth_rules import AuthError
 from homeserver.protocol.events import Event
 from homeserver.protocol.redaction import redact_event
 from homeserver.protocol.relations import relation_of
+from homeserver.protocol.visibility import VISIBILITY_KEY, history_visibility, sees_all_while_joined
 from homeserver.rooms import judgement
 from homeserver.rooms.begin import servers_to_ask
 from homeserver.rooms.gaps import causes_first
@@ -27,7 +31,7 @@ from homeserver.rooms.incoming import Incoming
 from homeserver.rooms.placing import Known, MissingEvents
 from homeserver.rooms.registry import Batch, Registry, Room
 from homeserver.rooms.remote import RemoteRooms
-from homeserver.rooms.state import EMPTY, RoomState, StateEntry
+from homeserver.rooms.state import EMPTY, Entries, RoomState, StateEntry
 from storage import events as event_rows
 from storage import graph
 from storage.database import Transaction
@@ -77,6 +81,9 @@ class Backfill:
         missing = await self._registry.db.read(graph.missing, room.nid, depth, MOST_STARTS)
         if not missing:
             return False
+        if room.partial and not await self._is_shared(room):
+            await self._incoming.partial.whole(room.room_id)
+            room = await self._registry.get(room.room_id)
         starts = [event_id for event_id, _ in missing]
         for server in servers_to_ask(room, self._server_name)[:MOST_SERVERS]:
             try:
@@ -96,6 +103,7 @@ class Backfill:
             return False
         known = await self._incoming.placing.know(room, chunk)
         work = _Chunk(known)
+        stateless = room.partial
         questions = 0
         for event in chunk:
             try:
@@ -104,12 +112,11 @@ class Backfill:
                     questions += 1
                     await self._incoming.gaps.auth_events(server, room, event)
                     await known.load(event.auth_events)
-                before = await self._state_before(server, work, event)
+                before = None if stateless else await self._state_before(work, event)
                 questions += before is None
-                if before is None:
+                if before is None and not stateless:
                     entries = await self._incoming.gaps.state_before(server, room, event)
-                    base = room.tip.state if len(room.tip.state.entries) else EMPTY
-                    before, new = base.changed_to(entries, self._registry.db.ids.snapshot())
+                    before, new = room.tip.state.changed_to(entries, self._registry.db.ids.snapshot())
                     if new is not None:
                         room.unsaved.append(new)
                 await self._place(work, event, before)
@@ -136,7 +143,7 @@ class Backfill:
             queue.extend(event.prev_events)
         return causes_first(wanted)
 
-    async def _state_before(self, server: str, work: "_Chunk", event: Event) -> RoomState | None:
+    async def _state_before(self, work: "_Chunk", event: Event) -> RoomState | None:
         if not event.prev_events:
             return EMPTY if event.type == "m.room.create" else None
         try:
@@ -144,70 +151,80 @@ class Backfill:
         except MissingEvents:
             return None
 
-    async def _place(self, work: "_Chunk", event: Event, before: RoomState) -> None:
+    async def _is_shared(self, room: Room) -> bool:
+        """Whether history is open to whoever joins."""
+        event_id = room.tip.event_id(*VISIBILITY_KEY)
+        stored = await self._registry.events.get(event_id) if event_id is not None else None
+        return sees_all_while_joined([history_visibility(stored.event.content if stored else None)])
+
+    async def _place(self, work: "_Chunk", event: Event, before: RoomState | None) -> None:
         known, ids = work.known, self._registry.db.ids
         room, create = known.room, known.room.tip.create
         auth_events = [each for auth_id in event.auth_events if (each := known.event(auth_id)) is not None]
         if create is None or len(auth_events) < len(event.auth_events):
             raise RemoteError("What authorises it is not known.")
-        await known.load_state([*judgement.keys_of(event), POWER_LEVELS], before.entries)
+        entries: Entries = before.entries if before is not None else {}
+        await known.load_state([*judgement.keys_of(event), POWER_LEVELS], entries)
         stored = known.stored(event.event_id)
         nid = stored.nid if stored is not None else ids.event()
         position = stored.position if stored is not None else None
         after, status = before, event_rows.ACCEPTED
         try:
             judgement.by_auth_events(event, auth_events, create)
-            judgement.by_state(event, before.entries, known.event, create)
+            if before is not None:
+                judgement.by_state(event, entries, known.event, create)
         except AuthError as error:
             log.info("{event} of the past rejected: {reason}", event=event, reason=error)
             status = REJECTED
             event = Event(event.version, event.event_id, event.pdu, event.json, rejected=True)
-        replaced = before.entries.get(event.key) if event.key is not None else None
+        replaced = entries.get(event.key) if event.key is not None else None
         redacted_by = None
         if status != REJECTED:
-            if event.key is not None:
+            if event.key is not None and before is not None:
                 entry = StateEntry(nid, event.event_id, event.membership)
                 after, new = before.with_event(event.key, entry, ids.snapshot())
                 room.unsaved.append(new)
-            redacted_by = self._redaction_of(work, event, before)
+            redacted_by = self._redaction_of(work, event, entries)
             if redacted_by is not None:
                 event = redact_event(event)
         placed = StoredEvent(
-            event, nid, room.nid, position, before.snapshot, after.snapshot, status,
-            replaces=replaced.event_id if replaced is not None else None, redacted_by=redacted_by,
+            event, nid, room.nid, position,
+            before.snapshot if before is not None else None, after.snapshot if after is not None else None,
+            status, replaces=replaced.event_id if replaced is not None else None, redacted_by=redacted_by,
         )  # fmt: skip
         if status != REJECTED:
             _, placed.thread, _ = self._registry.outcomes(event, room.tip)
         work.add(Aside(placed, known=stored is not None), after)
-        room.remember({event.event_id: after})
+        if after is not None:
+            room.remember({event.event_id: after})
         if event.redacts is not None and status != REJECTED:
-            await self._redact(work, event, before)
+            await self._redact(work, event, entries)
 
-    def _redaction_of(self, work: "_Chunk", event: Event, before: RoomState) -> str | None:
+    def _redaction_of(self, work: "_Chunk", event: Event, entries: Entries) -> str | None:
         create = work.known.room.tip.create
         for redaction_id in work.known.redactions.get(event.event_id, ()):
             redaction = work.known.event(redaction_id)
             if redaction is None or create is None:
                 continue
-            if judgement.may_redact(redaction, event, before.entries, work.known.event, create):
+            if judgement.may_redact(redaction, event, entries, work.known.event, create):
                 return redaction_id
         return None
 
-    async def _redact(self, work: "_Chunk", redaction: Event, before: RoomState) -> None:
+    async def _redact(self, work: "_Chunk", redaction: Event, entries: Entries) -> None:
         create, target_id = work.known.room.tip.create, redaction.redacts or ""
         await work.known.load([target_id])
         target = work.known.stored(target_id)
         if target is None or create is None:
             work.pending_redactions[target_id] = redaction.event_id
         elif target.redacted_by is None and judgement.may_redact(
-            redaction, target.event, before.entries, work.known.event, create
+            redaction, target.event, entries, work.known.event, create
         ):
             work.redacted[target_id] = (redaction.event_id, redact_event(target.event).json)
 
     async def _write(self, room: Room, work: "_Chunk", starts: Sequence[str]) -> bool:
         async with self._incoming.turns.of(room.room_id):
             if self._registry.cached(room.room_id) is not room:
-                return False
+                return False  # what was made ready belongs to the room as it was
             placed = [aside for aside in work.asides if aside.stored.status != REJECTED]
             for aside in reversed(placed):  # the older, the lower
                 if aside.stored.position is None:
@@ -250,14 +267,15 @@ class _Chunk:
     redacted: dict[str, tuple[str, bytes]] = field(default_factory=dict)
     pending_redactions: dict[str, str] = field(default_factory=dict)
 
-    def add(self, aside: Aside, after: RoomState) -> None:
+    def add(self, aside: Aside, after: RoomState | None) -> None:
         self.asides.append(aside)
-        self.states[aside.stored.event_id] = after
+        if after is not None:
+            self.states[aside.stored.event_id] = after
         self.known.events[aside.stored.event_id] = aside.stored
 
     @property
     def ids(self) -> Collection[str]:
-        return self.states.keys()
+        return self.events.keys()
 
     @property
     def events(self) -> dict[str, StoredEvent]:

@@ -146,7 +146,8 @@ class Gaps:
             entry = StateEntry(nid, event.event_id, event.membership)
             after, snapshot = before.with_event(event.key, entry, ids.snapshot())
             room.unsaved.append(snapshot)
-        aside = StoredEvent(event, nid, room.nid, None, before.snapshot, after.snapshot, status)
+        position = stored.position if stored is not None else None
+        aside = StoredEvent(event, nid, room.nid, position, before.snapshot, after.snapshot, status)
         known.late.add(event.event_id)
         batch = Batch(
             room.tip,
