@@ -9,7 +9,7 @@ from tests.federation.authority import Authority
 from tests.federation.processes import federate
 from tests.federation.synthetic import Synthetic
 from tests.federation.synthetic_room import SyntheticRoom
-from tests.harness import Client, HearthServer, Json, joined, ok
+from tests.harness import Client, HearthServer, Json, joined, ok, room_path
 from tests.waiting import until
 
 DEVICE = "PHONE"
@@ -22,9 +22,10 @@ class Company:
         self.remote = remote
 
     def shared_room(self, **options: Any) -> tuple[Client, SyntheticRoom]:
-        """A new user of Hearth in a new room of the remote server; they have synced."""
+        """A new user of Hearth in a new room of the remote server, with all its members; they have synced."""
         alice, room = self.hearth.register("alice"), self.remote.make_room(**options)
         ok(alice.post(f"/join/{room.room_id}", {}, server_name=self.remote.name))
+        ok(alice.get(f"{room_path(room.room_id)}/joined_members"))  # waits for them
         alice.sync()
         return alice, room
 
