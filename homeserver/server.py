@@ -45,6 +45,7 @@ from homeserver.sync.notifier import Notifier
 from homeserver.sync.presence import Presence
 from homeserver.sync.receipts import Receipts
 from homeserver.sync.service import Sync
+from homeserver.sync.sliding.service import SlidingSync
 from homeserver.sync.typing import Typing
 from storage.database import Database
 
@@ -105,6 +106,7 @@ class Server:
     # what is new
     notifier: Notifier
     sync: Sync
+    sliding_sync: SlidingSync
     receipts: Receipts
     typing: Typing
     presence: Presence

@@ -85,6 +85,13 @@ from homeserver.sync.presence import Presence
 from homeserver.sync.receipts import Receipts
 from homeserver.sync.rooms_part import RoomsPart
 from homeserver.sync.service import Sync
+from homeserver.sync.sliding.connections import Connections
+from homeserver.sync.sliding.extensions import ExtensionsPart
+from homeserver.sync.sliding.labels import Labels
+from homeserver.sync.sliding.room_facts import RoomFacts
+from homeserver.sync.sliding.room_list import RoomList
+from homeserver.sync.sliding.rooms import RoomParts
+from homeserver.sync.sliding.service import SlidingSync
 from homeserver.sync.typing import Typing
 from storage import device_lists as device_list_rows
 from storage.database import Database
@@ -215,6 +222,12 @@ def build(config: Config, engine: Engine, signing_key: SigningKey, reactor: Any,
     presence = Presence(
         db, clock, ephemeral, joined_rooms=memberships.joined_rooms, enabled=config.presence.enabled
     )
+    room_facts = RoomFacts(db)
+    labels = Labels(db)
+    connections = Connections(db, clock)
+    for follower in (room_facts, labels, connections):
+        db.follow(follower.follow)
+    devices.on_delete.append(connections.forget_devices)
     notifier = Notifier(db, clock, memberships, ephemeral)
     db.follow(notifier.follow)
     sender = Sender(
@@ -243,14 +256,27 @@ def build(config: Config, engine: Engine, signing_key: SigningKey, reactor: Any,
     event_format = EventFormat(serializer, aggregations)
     joined = JoinedRooms(db, rooms, event_format, typing, LazyMembers())
     left = LeftRooms(db, events, event_format)
+    account_data_part = AccountDataPart(db, push_rules)
+    people = People(clock, notifier, rooms, device_lists, presence)
     sync = Sync(
         db,
         clock,
         notifier,
         RoomsPart(db, notifier, rooms, joined, left, account_data, unread, typing),
-        AccountDataPart(db, push_rules),
-        People(clock, notifier, rooms, device_lists, presence),
+        account_data_part,
+        people,
         key_counts,
+    )
+    sliding_sync = SlidingSync(
+        db,
+        clock,
+        notifier,
+        account_data,
+        labels,
+        connections,
+        RoomList(db, rooms, room_facts),
+        RoomParts(db, rooms, event_format, unread, LazyMembers()),
+        ExtensionsPart(db, notifier, sync.inbox, account_data_part, people, key_counts, typing),
     )
     return Server(
         config=_public_facts(config),
@@ -291,6 +317,7 @@ def build(config: Config, engine: Engine, signing_key: SigningKey, reactor: Any,
         public_rooms=public_rooms,
         notifier=notifier,
         sync=sync,
+        sliding_sync=sliding_sync,
         receipts=receipts,
         typing=typing,
         presence=presence,

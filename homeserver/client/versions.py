@@ -15,6 +15,7 @@ VERSIONS = ["r0.6.1", *(f"v1.{minor}" for minor in range(1, 20))]
 # Everything that is announced under an unstable name, in one place: add a feature with the code serving it.
 UNSTABLE_FEATURES = {
     "org.matrix.e2e_cross_signing": True,
+    "org.matrix.simplified_msc3575": True,
     "org.matrix.msc4140": True,
 }
 

@@ -3,7 +3,7 @@
 https://spec.matrix.org/v1.19/client-server-api/#filtering
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import orjson
@@ -19,6 +19,10 @@ class EventFormat:
     def __init__(self, serializer: Serializer, aggregations: Aggregations) -> None:
         self._serializer = serializer
         self._aggregations = aggregations
+
+    async def prepare(self, stored: Collection[StoredEvent]) -> None:
+        """For the events of many rooms, so that what they speak of is read at once."""
+        await self._serializer.prepare(stored)
 
     async def timeline(
         self, request: SyncRequest, timeline: Timeline, left_at: int | None = None

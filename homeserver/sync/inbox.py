@@ -38,7 +38,7 @@ class Inbox:
             self._is_empty(device, position)
 
     async def waiting(
-        self, user_id: str, device_id: str, upto: int, last_news: int | None
+        self, user_id: str, device_id: str, upto: int, last_news: int | None, limit: int = LIMIT
     ) -> tuple[list[orjson.Fragment], int]:
         """The messages, and the position they reach: `upto`, or less if more wait.
 
@@ -48,12 +48,12 @@ class Inbox:
         empty_upto = self._empty_upto.get(device)
         if empty_upto is not None and (last_news or 0) <= empty_upto:
             return [], upto
-        found = await self._db.read(to_device.messages, user_id, device_id, upto, LIMIT + 1)
+        found = await self._db.read(to_device.messages, user_id, device_id, upto, limit + 1)
         if not found:
             self._is_empty(device, upto)
             return [], upto
-        if len(found) > LIMIT:
-            upto = found[LIMIT - 1][0]
+        if len(found) > limit:
+            upto = found[limit - 1][0]
             found = [each for each in found if each[0] <= upto]
         self._handed_out[device] = upto
         self._empty_upto.pop(device, None)

@@ -241,7 +241,7 @@ class JoinedRooms:
         room_id = visit.room_id
         events: list[dict[str, Any]] = []
         if visit.receipts and wanted.matches("m.receipt", room_id=room_id):
-            content = _receipt_content(visit.receipts, request.user_id, ignored)
+            content = receipt_content(visit.receipts, request.user_id, ignored)
             if content:
                 events.append({"type": "m.receipt", "content": content})
         position = self._typing.position(room_id)
@@ -267,7 +267,7 @@ def _concerns_members(state: Iterable[StoredEvent], timeline: Timeline) -> bool:
     )
 
 
-def _receipt_content(
+def receipt_content(
     receipts: Sequence[Receipt], reader: str, ignored: frozenset[str]
 ) -> dict[str, dict[str, dict[str, Any]]]:
     """event → type → user → {ts, thread_id}; of private receipts only the reader's own."""

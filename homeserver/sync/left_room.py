@@ -20,7 +20,9 @@ from storage.events import StoredEvent, by_id
 from storage.memberships import Membership
 
 
-class _Left(NamedTuple):
+class Left(NamedTuple):
+    """`state_ids`: the whole state, where the reader gets it afresh."""
+
     timeline: Timeline
     state_ids: list[str]
 
@@ -40,7 +42,7 @@ class LeftRooms:
         account_data: list[dict[str, Any]],
     ) -> dict[str, Any]:
         """`since`: from where the reader, who was joined then, follows on; 0 for all they may see."""
-        left = await self._db.read(_read, request, row, since, ignored)
+        left = await self._db.read(read_left, request, row, since, ignored)
         timeline = left.timeline
         if left.state_ids:
             found = await self._events.many(left.state_ids)
@@ -69,9 +71,9 @@ class LeftRooms:
         return part
 
 
-def _read(
+def read_left(
     tx: Transaction, request: SyncRequest, row: Membership, since: int, ignored: frozenset[str]
-) -> _Left:
+) -> Left:
     room = reads.room_numbers(tx, [row.room_id])[row.room_id]
     reader = Reader(request.user_id, False, ignored)
     reading = Reading(room, row.room_id, since, row.position, reader, sees_all=False)
@@ -82,11 +84,11 @@ def _read(
         timeline.memberships[departure.nid] = row.membership
         timeline.hidden_state.pop(("m.room.member", row.user_id), None)
     if since or row.previous in (None, "invite", "knock", "leave", "ban"):
-        return _Left(timeline, [])
+        return Left(timeline, [])
     first = timeline.events[0] if timeline.events else departure
     snapshot = departure.state_after if request.use_state_after else first.state_before
     state = snapshots.read(tx, snapshot) if snapshot is not None else {}
-    return _Left(timeline, [entry.event_id for entry in state.values()])
+    return Left(timeline, [entry.event_id for entry in state.values()])
 
 
 def _wants(request: SyncRequest, departure: StoredEvent) -> bool:

@@ -27,19 +27,21 @@ class People:
         self, answer: Answer, request: SyncRequest, feed: Feed, window: Window, met: Sequence[str]
     ) -> None:
         """`met`: rooms the reader has newly joined, whose members' presence is news."""
-        if window.since is not None and self._may_have_changed(request, feed, window):
-            changed, left = await self._device_lists.changes(
-                request.user_id, window.after, window.upto.position
-            )
-            if changed or left:
-                answer.device_lists = {"changed": changed, "left": left}
+        answer.device_lists = await self.device_lists(request.user_id, feed, window)
         if self._presence.enabled and not request.filter.presence.is_empty:
             self._add_presence(answer, request, feed, window, met)
 
-    def _may_have_changed(self, request: SyncRequest, feed: Feed, window: Window) -> bool:
+    async def device_lists(self, user_id: str, feed: Feed, window: Window) -> dict[str, list[str]]:
+        """Whose devices changed, and who is out of sight; {} where there is nothing to tell."""
+        if window.since is None or not self._may_have_changed(user_id, feed, window):
+            return {}
+        changed, left = await self._device_lists.changes(user_id, window.after, window.upto.position)
+        return {"changed": changed, "left": left} if changed or left else {}
+
+    def _may_have_changed(self, user_id: str, feed: Feed, window: Window) -> bool:
         if window.is_cold:
             return True
-        own = self._notifier.user_news(request.user_id)
+        own = self._notifier.user_news(user_id)
         if own.get("device_list", 0) > window.after or own.get("member", 0) > window.after:
             return True
         for room_id in feed.rooms:

@@ -2,13 +2,10 @@
 
 https://spec.matrix.org/v1.19/client-server-api/#get_matrixclientv3sync
 
-A membership row tells where a user stands now; where they stood at `since` is read from their own
-membership events, but only for the few rooms in which it changed. Whoever was not joined all the time
-since then gets the room afresh.
+Whoever was not joined all the time since `since` gets the room afresh (see `stays`).
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
 from typing import Any
 
 import orjson
@@ -21,45 +18,13 @@ from homeserver.sync.joined_room import JoinedRooms, Visit
 from homeserver.sync.left_room import LeftRooms
 from homeserver.sync.notifier import Notifier
 from homeserver.sync.request import Answer, SyncRequest, Window
+from homeserver.sync.stays import Past, pasts, rows_at
 from homeserver.sync.typing import Typing
 from storage import receipts as receipt_rows
 from storage import rooms as room_rows
-from storage import sync as reads
 from storage.database import Database
 from storage.memberships import Membership
 from storage.receipts import Receipt
-from storage.state_at import MemberEvent
-
-PRESENT = ("join", "invite", "knock")
-
-
-@dataclass(frozen=True, slots=True)
-class Past:
-    """A user's own membership events in a room, and what they were at `after`."""
-
-    events: Sequence[MemberEvent]
-    after: int
-
-    @property
-    def at_since(self) -> str | None:
-        before = [event.membership for event in self.events if (event.position or 0) <= self.after]
-        return before[-1] if before else None
-
-    @property
-    def since_then(self) -> list[str]:
-        return [event.membership for event in self.events if (event.position or 0) > self.after]
-
-    @property
-    def stayed_joined(self) -> bool:
-        return self.at_since == "join" and all(membership == "join" for membership in self.since_then)
-
-    @property
-    def has_left(self) -> bool:
-        """Whether being gone now is news."""
-        passed = [self.at_since, *self.since_then[:-1]]
-        return any(membership in PRESENT for membership in passed) or (
-            self.since_then[-1:] == ["ban"] and self.at_since != "ban"
-        )
 
 
 class RoomsPart:
@@ -118,32 +83,10 @@ class RoomsPart:
         return [visit.room_id for visit in visits if visit.is_new]
 
     async def _rows(self, request: SyncRequest, window: Window) -> list[Membership]:
-        """Where the user stands in each room at the end of the window.
-
-        What came after it is for the next sync, which will ask where they stood here. Until then a room
-        they were in goes on, lest what happened in it meanwhile is told to nobody.
-        """
+        """Where the user stands in each room at the end of the window."""
         memberships = await self._rooms.memberships.of(request.user_id)
-        upto = window.upto.position
         rows = [row for row in memberships.values() if request.filter.room.matches(row.room_id)]
-        later = {row.room_id: row for row in rows if row.position > upto}
-        if not later:
-            return rows
-        rows = [row for row in rows if row.room_id not in later]
-        found = await self._db.read(reads.own_memberships, request.user_id, list(later), upto)
-        for room_id, events in found.items():
-            if events and events[-1].membership == "join":
-                then = events[-1]
-                rows.append(
-                    replace(
-                        later[room_id],
-                        membership="join",
-                        previous=events[-2].membership if len(events) > 1 else None,
-                        event_id=then.event_id,
-                        position=then.position or 0,
-                    )
-                )
-        return rows
+        return await rows_at(self._db, rows, window.upto.position)
 
     async def _pasts(
         self, request: SyncRequest, window: Window, rows: Sequence[Membership]
@@ -151,15 +94,12 @@ class RoomsPart:
         """For the rooms where the user's membership changed in the window."""
         if window.since is None:
             return {}
-        changed = [
-            row.room_id
+        changed = {
+            row.room_id: window.after
             for row in rows
             if row.position > window.after and row.membership not in ("invite", "knock")
-        ]
-        if not changed:
-            return {}
-        found = await self._db.read(reads.own_memberships, request.user_id, changed, window.upto.position)
-        return {room_id: Past(events, window.after) for room_id, events in found.items()}
+        }
+        return await pasts(self._db, request.user_id, changed, window.upto.position)
 
     async def _receipts(
         self, joined: Sequence[Membership], window: Window, news: Mapping[str, int]

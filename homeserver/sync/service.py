@@ -39,7 +39,7 @@ class Sync:
         self._account_data = account_data
         self._people = people
         self._key_counts = key_counts
-        self._inbox = Inbox(db)
+        self.inbox = Inbox(db)
 
     async def sync(self, request: SyncRequest) -> bytes:
         """The response body. Waits up to `timeout_ms` for news, unless it is a first or a full sync."""
@@ -50,7 +50,7 @@ class Sync:
             since, request = now, replace(request, since=now)
         feed = await self._notifier.feed(request.user_id)
         if since is not None:
-            await self._inbox.acknowledge(
+            await self.inbox.acknowledge(
                 request.user_id, request.device_id, since.position, self._notifier.started_at
             )
         deadline = self._clock.now_ms() + request.timeout_ms
@@ -83,7 +83,7 @@ class Sync:
         """What is new in the window, and the token it reaches."""
         answer = Answer()
         news = self._notifier.user_news(request.user_id)
-        answer.to_device, upto = await self._inbox.waiting(
+        answer.to_device, upto = await self.inbox.waiting(
             request.user_id, request.device_id, window.upto.position, news.get("to_device")
         )
         if upto < window.upto.position:

@@ -1,7 +1,9 @@
 """Sync and pagination tokens: opaque to clients, positions to us.
 
 A stream token `s<position>_<ephemeral>` is a point between commits; a room token `t<depth>_<position>` is
-a point between two events of a room in topological order. `/messages` takes both.
+a point between two events of a room in topological order. A sliding sync's
+`p<position>_<ephemeral>_<connection>_<version>` is a stream token that also says what was sent. `/messages`
+takes them all.
 """
 
 from dataclasses import dataclass
@@ -45,16 +47,41 @@ class RoomToken:
         return cls(first, second)
 
 
+@dataclass(frozen=True, slots=True)
+class SlidingToken:
+    """Where a connection of sliding sync stands, and the version of what it was sent."""
+
+    stream: StreamToken
+    connection: int
+    version: int
+
+    def __str__(self) -> str:
+        return f"p{self.stream.position}_{self.stream.ephemeral}_{self.connection}_{self.version}"
+
+    @classmethod
+    def parse(cls, text: str) -> "SlidingToken":
+        if not text.startswith("p"):
+            raise InvalidParam("This is not a position of sliding sync.")
+        position, ephemeral, connection, version = _numbers(text, 4)
+        return cls(StreamToken(position, ephemeral), connection, version)
+
+
 def parse_any(text: str) -> StreamToken | RoomToken:
+    if text.startswith("p"):
+        return SlidingToken.parse(text).stream
     return StreamToken.parse(text) if text.startswith("s") else RoomToken.parse(text)
 
 
 def _split(text: str) -> tuple[str, int, int]:
+    first, second = _numbers(text, 2)
+    return text[:1], first, second
+
+
+def _numbers(text: str, count: int) -> list[int]:
     try:
-        first, second = text[1:].split("_")
-        numbers = int(first), int(second)
+        numbers = [int(each) for each in text[1:].split("_")] if len(text) <= 22 * count else []
     except ValueError:
-        raise InvalidParam("The token is not one of this server's.") from None
-    if not all(-(2**63) <= number < 2**63 for number in numbers) or len(text) > 44:
+        numbers = []
+    if len(numbers) != count or not all(-(2**63) <= number < 2**63 for number in numbers):
         raise InvalidParam("The token is not one of this server's.")
-    return text[:1], *numbers
+    return numbers

@@ -20,6 +20,8 @@ OWN_PREFIXES = (
 IN_TEXT = frozenset(
     {
         "/_matrix/client/v3/auth/{stage}/fallback/web",
+        # Accepted (MSC4186), and not in the description yet.
+        "/_matrix/client/v4/sync",
         # Deprecated out of the description, but named where server ACLs are, and still called.
         "/_matrix/federation/v1/send_join/{room_id}/{event_id}",
         "/_matrix/federation/v1/send_leave/{room_id}/{event_id}",

@@ -105,7 +105,7 @@ class SynchronousDatabaseOf:
 def test_a_migration_that_fails_leaves_nothing(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     migrations.upgrade(engine)
     before = schema_of(engine)
-    number = len(KNOWN) + 1
+    number = KNOWN[-1].number + 1
     broken = Migration(number, f"{number:03}_x.sql", "CREATE TABLE halfway (n INTEGER);\nNOT SQL;")
     with monkeypatch.context() as patch:
         patch.setattr(migrations, "available", lambda: [*KNOWN, broken])
