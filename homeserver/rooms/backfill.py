@@ -28,7 +28,8 @@ from homeserver.rooms.begin import servers_to_ask
 from homeserver.rooms.gaps import causes_first
 from homeserver.rooms.head import POWER_LEVELS
 from homeserver.rooms.incoming import Incoming
-from homeserver.rooms.placing import Known, MissingEvents
+from homeserver.rooms.placement import Known
+from homeserver.rooms.placing import MissingEvents
 from homeserver.rooms.registry import Batch, Registry, Room
 from homeserver.rooms.remote import RemoteRooms
 from homeserver.rooms.state import EMPTY, Entries, RoomState, StateEntry

@@ -16,7 +16,7 @@ from homeserver.protocol.auth_rules import AuthError
 from homeserver.protocol.events import Event
 from homeserver.rooms import judgement
 from homeserver.rooms.outliers import Outliers
-from homeserver.rooms.placing import Known
+from homeserver.rooms.placement import Known
 from homeserver.rooms.registry import Batch, Registry, Room
 from homeserver.rooms.remote import RemoteRooms
 from homeserver.rooms.state import StateEntry, StateKey

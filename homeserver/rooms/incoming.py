@@ -22,7 +22,8 @@ from homeserver.rooms.gaps import Gaps
 from homeserver.rooms.out_of_band import OutOfBandMembership
 from homeserver.rooms.outliers import Outliers
 from homeserver.rooms.partial_state import PartialState
-from homeserver.rooms.placing import Known, MissingEvents, Placing
+from homeserver.rooms.placement import Known
+from homeserver.rooms.placing import MissingEvents, Placing
 from homeserver.rooms.registry import Registry, Room
 from homeserver.rooms.remote import RemoteJoin, RemoteRooms
 from homeserver.rooms.state import Entries
@@ -33,7 +34,6 @@ from storage.events import StoredEvent
 log = Logger()
 
 SERVER_ACL = "m.room.server_acl"
-MOST_ROUNDS = 3
 Written = dict[str, "Deferred[Any]"]
 """Event ID → what fires when the event is committed."""
 
@@ -64,13 +64,9 @@ class Incoming:
             return outcomes
         written: Written = {}
         known = await self.placing.know(room, events)
-        for event in events:
-            try:
-                await self._take(origin, known, event, written, MOST_ROUNDS)
-                outcomes[event.event_id] = None
-            except (RemoteError, MatrixError) as error:
-                log.info("{origin}: {event} was not taken: {error}", origin=origin, event=event, error=error)
-                outcomes[event.event_id] = str(error)
+        waiting = list(events)
+        while waiting:
+            waiting = await self._take(origin, known, waiting, written, outcomes, bridging=True)
         for event_id in await _failed(written):
             outcomes[event_id] = "It could not be stored."
         return outcomes
@@ -87,10 +83,11 @@ class Incoming:
         async with self.turns.of(room_id):
             known = await self.placing.know(await self._registry.get(room_id), [event])
             try:
-                done = await self.placing.place(known, event, strict=True)
+                async with self.placing.group(known) as group:
+                    await group.place(event, strict=True)
             except MissingEvents:
                 raise Forbidden("The event stands on events that this server does not know.") from None
-            if done is not None:
+            for done in group.written.values():
                 await done
         stored = await self._registry.events.get(event.event_id)
         if stored is None or stored.position is None:
@@ -145,48 +142,79 @@ class Incoming:
             return None
 
     async def _take(
-        self, origin: str, known: Known, event: Event, written: Written, rounds: int
-    ) -> None:
-        """Places the event, with what it takes to do so."""
-        async with self.turns.of(event.room_id):
-            known.room = await self._registry.get(event.room_id)
-            try:
-                await self._place(known, event, written)
-                return
-            except MissingEvents as missing:
-                lacking = [each for each in missing.event_ids if each in event.auth_events]
-        if lacking:
-            await self.gaps.auth_events(origin, known.room, event)
-            await known.load(event.auth_events)
-        await self._bridge(origin, known, event, written, rounds)
-        async with self.turns.of(event.room_id):
-            known.room = await self._registry.get(event.room_id)
-            await self._place(known, event, written)
+        self,
+        origin: str,
+        known: Known,
+        events: Sequence[Event],
+        written: Written,
+        outcomes: dict[str, str | None],
+        *,
+        bridging: bool,
+    ) -> list[Event]:
+        """Places the first events, up to one for which something was missing; the rest, for another round.
+
+        `bridging`: events before a gap may be asked for, where they themselves are not such events.
+        """
+        failed = await self._place(known, events, written, outcomes)
+        if failed is None:
+            return []
+        event, lacking = events[failed[0]], failed[1]
+        rest = list(events[failed[0] + 1 :])
+        try:
+            if lacking:
+                await self.gaps.auth_events(origin, known.room, event)
+                await known.load(event.auth_events)
+            await self._bridge(origin, known, event, written, bridging=bridging)
+            again = await self._place(known, [event], written, outcomes)
+            if again is not None:
+                raise RemoteError(f"{origin} does not tell what the event stands on.")
+        except (RemoteError, MatrixError) as error:
+            self._refuse(origin, event, error, outcomes)
+        return rest
+
+    async def _place(
+        self, known: Known, events: Sequence[Event], written: Written, outcomes: dict[str, str | None]
+    ) -> tuple[int, list[str]] | None:
+        """Places events in one turn; the number of the first that lacks something, if one does, with those of
+        its authorisation events that are not known."""
+        missing = None
+        async with self.turns.of(known.room.room_id):
+            known.room = await self._registry.get(known.room.room_id)
+            async with self.placing.group(known) as group:
+                for number, event in enumerate(events):
+                    try:
+                        await group.place(event)
+                        outcomes[event.event_id] = None
+                    except MissingEvents as error:
+                        missing = number, [each for each in error.event_ids if each in event.auth_events]
+                        break
+                    except (RemoteError, MatrixError) as error:
+                        self._refuse(known.room.room_id, event, error, outcomes)
+        written.update(group.written)
+        return missing
 
     async def _bridge(
-        self, origin: str, known: Known, event: Event, written: Written, rounds: int
+        self, origin: str, known: Known, event: Event, written: Written, *, bridging: bool
     ) -> None:
         """Sees to it that the events before this one are known, with their state."""
         missing = await self._missing(known, event)
-        if not missing:
-            return
-        if rounds > 0:
+        if missing and bridging:
             earlier = await self.gaps.earlier_events(origin, known.room, event)
             if earlier:
                 between = await self.placing.know(known.room, earlier)
-                for each in earlier:
+                while earlier:
                     # Only the first ones lack something, and asking once more would not help them.
-                    await self._take_earlier(origin, between, each, written)
+                    earlier = await self._take(origin, between, earlier, written, {}, bridging=False)
                 known.events.update(between.events)
                 missing = await self._missing(known, event)
         if missing:
             await self.gaps.state_at(origin, known, missing)
 
-    async def _take_earlier(self, origin: str, known: Known, event: Event, written: Written) -> None:
-        try:
-            await self._take(origin, known, event, written, 0)
-        except RemoteError as error:
-            log.info("{event} before a gap was not taken: {error}", event=event, error=error)
+    def _refuse(
+        self, origin: str, event: Event, error: Exception, outcomes: dict[str, str | None]
+    ) -> None:
+        log.info("{origin}: {event} was not taken: {error}", origin=origin, event=event, error=error)
+        outcomes[event.event_id] = str(error)
 
     async def _missing(self, known: Known, event: Event) -> list[str]:
         """The previous events whose state is not known."""
@@ -197,11 +225,6 @@ class Incoming:
             if stored is None or (stored.state_after is None and event_id not in known.room.states):
                 missing.append(event_id)
         return missing
-
-    async def _place(self, known: Known, event: Event, written: Written) -> None:
-        done = await self.placing.place(known, event)
-        if done is not None:
-            written[event.event_id] = done
 
     async def _state_at(self, room_id: str, event_id: str, *, after: bool) -> Entries | None:
         room = await self._room(room_id)

@@ -22,7 +22,7 @@ from homeserver.rooms import judgement
 from homeserver.rooms.gaps import entries_of
 from homeserver.rooms.head import MEMBER, StateCompleted, local_users, membership_row
 from homeserver.rooms.outliers import Outliers
-from homeserver.rooms.placing import Known
+from homeserver.rooms.placement import Known
 from homeserver.rooms.registry import Batch, Registry, Room
 from homeserver.rooms.remote import RemoteRooms
 from homeserver.rooms.state import RoomState, StateEntry, StateKey

@@ -26,6 +26,7 @@ from storage.events import StoredEvent
 log = Logger()
 
 REMEMBERED_RESOLUTIONS = 16
+NOTHING: Mapping[str, StoredEvent] = {}
 Resolved = tuple[dict[StateKey, str], dict[str, StateEntry]]
 
 
@@ -51,11 +52,11 @@ class States:
         return RoomState.from_layers(await self._db.read(snapshots.layers, snapshot))
 
     async def merged(
-        self, room: Room, states: Sequence[RoomState], placed: StoredEvent | None = None
+        self, room: Room, states: Sequence[RoomState], at_hand: Mapping[str, StoredEvent] = NOTHING
     ) -> RoomState:
         """The one state that these resolve to. A new one goes into `room.unsaved`, for the next write.
 
-        `placed`: an event of these states that nobody knows yet.
+        `at_hand`: events by ID, some of which may be written nowhere yet.
         """
         distinct = {state.snapshot: state for state in states}
         if len(distinct) == 1:
@@ -66,9 +67,7 @@ class States:
         known = room.resolved.get(key)
         if known is not None:
             return known
-        pending = dict(room.pending)
-        if placed is not None:
-            pending[placed.event_id] = placed
+        pending = {**at_hand, **room.pending}
         state_sets = [state.entries for state in distinct.values()]
         started = time.perf_counter()
         resolved, found = await self._db.read(_resolve, room.version, state_sets, pending)
