@@ -16,6 +16,7 @@ from homeserver.accounts.tokens import Tokens
 from homeserver.accounts.uia import Uia
 from homeserver.clock import Clock
 from homeserver.devices.cross_signing import CrossSigning
+from homeserver.devices.dehydrated import DehydratedDevices
 from homeserver.devices.device_lists import DeviceLists
 from homeserver.devices.devices import Devices
 from homeserver.devices.key_backup import KeyBackup
@@ -82,6 +83,7 @@ class Server:
     # devices
     devices: Devices
     device_keys: DeviceKeys
+    dehydrated_devices: DehydratedDevices
     one_time_keys: OneTimeKeys
     cross_signing: CrossSigning
     signatures: SignatureUpload

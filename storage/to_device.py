@@ -36,6 +36,17 @@ def messages(tx: Transaction, user_id: str, device_id: str, upto: int, limit: in
     )
 
 
+def messages_after(
+    tx: Transaction, user_id: str, device_id: str, after: int, limit: int
+) -> list[tuple[int, bytes]]:
+    """The oldest messages that came after this position: (position, event)."""
+    return tx.all(
+        "SELECT position, message FROM to_device_message"
+        " WHERE user_id = ? AND device_id = ? AND position > ? ORDER BY position LIMIT ?",
+        [user_id, device_id, after, limit],
+    )
+
+
 def delete_up_to(tx: Transaction, user_id: str, device_id: str, position: int) -> int:
     """The device has these; the number deleted."""
     return tx.execute(

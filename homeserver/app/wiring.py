@@ -36,6 +36,7 @@ from homeserver.app.config import Config
 from homeserver.app.federation_wiring import build_federation
 from homeserver.clock import ReactorClock
 from homeserver.devices.cross_signing import CrossSigning
+from homeserver.devices.dehydrated import DehydratedDevices
 from homeserver.devices.device_lists import DeviceLists
 from homeserver.devices.devices import Devices
 from homeserver.devices.key_backup import KeyBackup
@@ -295,6 +296,7 @@ def build(config: Config, engine: Engine, signing_key: SigningKey, reactor: Any,
         openid=openid,
         devices=devices,
         device_keys=device_keys,
+        dehydrated_devices=DehydratedDevices(db, clock, devices, device_keys),
         one_time_keys=OneTimeKeys(db, clock, name, user_keys),
         cross_signing=CrossSigning(db, joined_rooms),
         signatures=SignatureUpload(db, name, joined_rooms, user_keys),

@@ -13,6 +13,7 @@ from homeserver.client import banning as banning
 from homeserver.client import capabilities as capabilities
 from homeserver.client import create_room as create_room
 from homeserver.client import cross_signing as cross_signing
+from homeserver.client import dehydrated_devices as dehydrated_devices
 from homeserver.client import delayed_events as delayed_events
 from homeserver.client import device_management as device_management
 from homeserver.client import directory as directory

@@ -16,6 +16,7 @@ VERSIONS = ["r0.6.1", *(f"v1.{minor}" for minor in range(1, 20))]
 UNSTABLE_FEATURES = {
     "org.matrix.e2e_cross_signing": True,
     "org.matrix.simplified_msc3575": True,
+    "org.matrix.msc3814": True,
     "org.matrix.msc4140": True,
 }
 

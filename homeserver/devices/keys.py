@@ -26,7 +26,9 @@ from storage.transaction import Transaction
 MAX_KEYS_BYTES = 65_536
 
 
-class _Upload(NamedTuple):
+class Upload(NamedTuple):
+    """What a device publishes of its keys, checked."""
+
     identity: dict[str, Any] | None
     one_time: list[OneTimeKey]
     fallback: list[OneTimeKey]
@@ -105,13 +107,9 @@ class DeviceKeys:
         fallback: Mapping[str, Any] | None = None,
     ) -> dict[str, int]:
         """Takes all of it or nothing; returns how many one-time keys are held, by algorithm."""
-        upload = _Upload(
-            identity=_parse_identity(user_id, device_id, keys) if keys else None,
-            one_time=one_time_keys.parse(one_time or {}),
-            fallback=one_time_keys.parse_fallback(fallback or {}),
-        )
+        upload = parse_upload(user_id, device_id, keys or {}, one_time or {}, fallback or {})
         if any(upload):
-            refused = await self._db.write(self._store, user_id, device_id, upload)
+            refused = await self._db.write(self.store_in, user_id, device_id, upload)
             if refused is not None:
                 raise refused
         return await self._db.read(device_keys.one_time_key_counts, user_id, device_id)
@@ -186,8 +184,8 @@ class DeviceKeys:
         if device_keys.identity_keys(tx, user_id, device_id) is not None:
             device_lists.record(tx, user_id, [device_id], self._joined_rooms(tx, user_id))
 
-    def _store(
-        self, tx: Transaction, user_id: str, device_id: str, upload: _Upload
+    def store_in(
+        self, tx: Transaction, user_id: str, device_id: str, upload: Upload
     ) -> Forbidden | InvalidParam | None:
         """Returns why the upload is refused; it is judged before anything is written."""
         if upload.identity is not None and any(
@@ -216,6 +214,20 @@ class DeviceKeys:
         if data != held_bytes:
             device_keys.put_identity_keys(tx, user_id, device_id, data)
             device_lists.record(tx, user_id, [device_id], self._joined_rooms(tx, user_id))
+
+
+def parse_upload(
+    user_id: str,
+    device_id: str,
+    keys: Mapping[str, Any],
+    one_time: Mapping[str, Any],
+    fallback: Mapping[str, Any],
+) -> Upload:
+    return Upload(
+        identity=_parse_identity(user_id, device_id, keys) if keys else None,
+        one_time=one_time_keys.parse(one_time),
+        fallback=one_time_keys.parse_fallback(fallback),
+    )
 
 
 def _parse_identity(user_id: str, device_id: str, keys: Mapping[str, Any]) -> dict[str, Any]:
