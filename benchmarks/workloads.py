@@ -17,6 +17,8 @@ from tests.processes import SHARED_SECRET, ServerProcess
 from tests.wire import Wire, sync_path
 
 SENDERS = 32
+MANY_ROOMS = 500
+SLIDING_SYNC = "/_matrix/client/unstable/org.matrix.simplified_msc3575/sync"
 LAZY = {"room": {"timeline": {"limit": 5}, "state": {"lazy_load_members": True}}}
 
 
@@ -31,6 +33,7 @@ class World:
     rooms: list[str] = field(default_factory=list)
     common_room: str = ""
     crowded_room: str = ""
+    busy: list[Wire] = field(default_factory=list)
     tokens: dict[Wire, str] = field(default_factory=dict)
     """Where each one's sync stands."""
 
@@ -61,7 +64,7 @@ class World:
                 return
 
     def close(self) -> None:
-        for wire in [*self.senders, *self.crowd]:
+        for wire in [*self.senders, *self.crowd, *self.busy]:
             wire.close()
 
 
@@ -122,6 +125,77 @@ async def empty_sync(world: World, seconds: float) -> Sample:
         assert answer.status == 200, answer
 
     return await closed_loop([functools.partial(sync, wire) for wire in world.senders], seconds)
+
+
+# Sliding sync
+
+# What Element X asks for when it starts, and as it goes on.
+ROOM_LIST = orjson.dumps({
+    "conn_id": "room-list",
+    "lists": {
+        "all_rooms": {
+            "ranges": [[0, 19]],
+            "timeline_limit": 1,
+            "required_state": [
+                ["m.room.name", ""],
+                ["m.room.encryption", ""],
+                ["m.room.member", "$LAZY"],
+                ["m.room.member", "$ME"],
+                ["m.room.topic", ""],
+                ["m.room.avatar", ""],
+                ["m.room.canonical_alias", ""],
+                ["m.room.power_levels", ""],
+                ["org.matrix.msc3401.call.member", "*"],
+                ["m.room.join_rules", ""],
+                ["m.room.tombstone", ""],
+                ["m.room.create", ""],
+                ["m.room.history_visibility", ""],
+            ],
+            "filters": {"not_room_types": ["m.space"]},
+        }
+    },
+    "extensions": {
+        "account_data": {"enabled": True},
+        "receipts": {"enabled": True, "rooms": ["*"]},
+        "typing": {"enabled": True},
+    },
+})  # fmt: skip
+
+
+async def prepare_many_rooms(world: World) -> None:
+    if world.busy:
+        return
+    world.busy = await world.accounts("busy", 2)
+    rooms = [
+        functools.partial(world.busy[0].create_room, preset="private_chat", name=f"Room {number}")
+        for number in range(MANY_ROOMS)
+    ]
+    await in_parallel(rooms, 8)
+
+
+async def sliding_sync(wire: Wire, pos: str = "") -> str:
+    path = f"{SLIDING_SYNC}?timeout=0" + (f"&pos={pos}" if pos else "")
+    answer = await wire.request("POST", path, ROOM_LIST)
+    assert answer.status == 200, answer
+    body = orjson.loads(answer.body)
+    assert pos or (body["lists"]["all_rooms"]["count"], len(body["rooms"])) == (MANY_ROOMS, 20)
+    position: str = body["pos"]
+    return position
+
+
+async def first_sliding_sync(world: World, seconds: float) -> Sample:
+    return await closed_loop([functools.partial(sliding_sync, world.busy[0])], seconds)
+
+
+async def empty_sliding_sync(world: World, seconds: float) -> Sample:
+    position = await sliding_sync(world.busy[0])
+
+    async def again() -> None:
+        nonlocal position
+        position = await sliding_sync(world.busy[0], position)
+
+    await again()
+    return await closed_loop([again], seconds)
 
 
 # Joins and rooms
@@ -189,6 +263,10 @@ WORKLOADS = [
     Workload("rooms", "messages into 32 rooms", "/s", prepare_rooms, send_to_rooms, 30),
     Workload("room", "messages into one room", "/s", prepare_common_room, send_to_common_room, 25),
     Workload("sync", "empty incremental syncs", "/s", prepare_sync, empty_sync, 5),
+    Workload(
+        "sliding", "sliding sync, first of 500 rooms", "/s", prepare_many_rooms, first_sliding_sync, 10
+    ),
+    Workload("sliding-empty", "sliding sync, empty", "/s", prepare_many_rooms, empty_sliding_sync, 5),
     Workload("create", "rooms created", "/s", World.need_senders, create_rooms, 15),
     Workload("joins", "joins into one room", "/s", World.need_crowd, joins, 25, warm_up=False),
     Workload(

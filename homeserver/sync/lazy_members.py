@@ -24,6 +24,20 @@ class LazyMembers:
         """The device starts afresh."""
         self._sent.pop((user_id, device_id), None)
 
+    def asks_again(self, user_id: str, device_id: str, since: int) -> None:
+        """The answers to `since` and later got lost, and may not have been asked for in the same words."""
+        sent = self._sent.get((user_id, device_id))
+        if sent is not None:
+            for key in [key for key, (_, asked) in sent.items() if asked >= since]:
+                del sent[key]
+
+    def forget_room(self, user_id: str, device_id: str, room_id: str) -> None:
+        """The device forgets the room's members itself."""
+        sent = self._sent.get((user_id, device_id))
+        if sent is not None:
+            for key in [key for key in sent if key[0] == room_id]:
+                del sent[key]
+
     def unsent(
         self, user_id: str, device_id: str, room_id: str, members: Iterable[tuple[str, str]], since: int
     ) -> list[tuple[str, str]]:

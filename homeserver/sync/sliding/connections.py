@@ -99,9 +99,14 @@ EMPTY = State(Map(), Map(), frozenset())
 
 
 class Connection:
-    """`confirmed`: the version the client is known to have; `states` holds it and what was issued since."""
+    """`confirmed`: the version the client is known to have; `states` holds it and what was issued since.
 
-    __slots__ = ("asked", "confirmed", "layers", "newest", "number", "settled", "states", "used_ms")
+    `answered`: the latest position from which it was answered.
+    """
+
+    __slots__ = (
+        "answered", "asked", "confirmed", "layers", "newest", "number", "settled", "states", "used_ms",
+    )  # fmt: skip
 
     def __init__(self, number: int, states: dict[int, State], layers: int, used_ms: int) -> None:
         self.number = number
@@ -110,6 +115,7 @@ class Connection:
         self.newest = self.confirmed
         self.layers = layers
         self.used_ms = used_ms
+        self.answered = 2**63
         # The last request and what it found settled: see `homeserver.sync.sliding.service`.
         self.asked: SlidingRequest | None = None
         self.settled: Any = None

@@ -11,6 +11,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 from homeserver.rooms.rooms import Rooms
+from homeserver.sync.request import Window
 from homeserver.sync.sliding.connections import State
 from homeserver.sync.sliding.labels import UserLabels
 from homeserver.sync.sliding.request import ListConfig, RoomConfig, RoomFilters, SlidingRequest
@@ -77,9 +78,10 @@ class RoomList:
         state: State,
         labels: UserLabels,
         ignored: Collection[str],
-        upto: int,
+        window: Window,
     ) -> Selection:
-        entries = await self._entries(request.user_id, state, labels, ignored, upto)
+        upto = window.upto.position
+        entries = await self._entries(request.user_id, state, labels, ignored, window)
         wanted: dict[str, Wanted] = {}
         counts = {}
         for name, config in request.lists.items():
@@ -100,8 +102,14 @@ class RoomList:
         return Selection(entries, wanted, counts)
 
     async def _entries(
-        self, user_id: str, state: State, labels: UserLabels, ignored: Collection[str], upto: int
+        self,
+        user_id: str,
+        state: State,
+        labels: UserLabels,
+        ignored: Collection[str],
+        window: Window,
     ) -> list[Entry]:
+        upto = window.upto.position
         memberships = await self._rooms.memberships.of(user_id)
         rows = await rows_at(self._db, memberships.values(), upto)
         await self._facts.load([row.room_id for row in rows if row.membership not in ("invite", "knock")])
@@ -110,7 +118,7 @@ class RoomList:
         for row in rows:
             if row.membership == "invite" and (row.sender in ignored or labels.blocks_invites):
                 continue
-            if row.membership not in PRESENT and not self._stays_listed(row, state):
+            if row.membership not in PRESENT and not self._stays_listed(row, state, window.after):
                 continue
             entries.append(self._entry(row, labels))
         entries.sort(key=_by_activity, reverse=True)
@@ -122,13 +130,15 @@ class RoomList:
         activity = facts.position if row.membership == "join" else row.position
         return Entry(row, facts, activity, row.room_id in labels.direct)
 
-    def _stays_listed(self, row: Membership, state: State) -> bool:
-        """A room one left oneself only while the connection knows it; others tell of a kick or a ban."""
+    def _stays_listed(self, row: Membership, state: State, after: int) -> bool:
+        """A room one left oneself only while the connection knows it; others tell of a kick or a ban.
+
+        A forgotten one is gone, once the connection knows that it was left.
+        """
+        sent = state.rooms.get(row.room_id)
         if row.forgotten:
-            return False
-        if row.room_id in state.rooms:
-            return True
-        return row.sender != row.user_id and self._was_joined(row)
+            return sent is not None and row.position > (sent.upto if sent.upto is not None else after)
+        return sent is not None or (row.sender != row.user_id and self._was_joined(row))
 
     def _was_joined(self, row: Membership) -> bool:
         return row.previous == "join" or self._were_joined.get(row.event_id, False)

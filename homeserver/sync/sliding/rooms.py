@@ -102,6 +102,10 @@ class RoomParts:
         self._unread = unread
         self._lazy = lazy
 
+    def asks_again(self, request: SlidingRequest, connection: int, since: int) -> None:
+        """What was answered from this position on got lost."""
+        self._lazy.asks_again(request.user_id, _device(request, connection), since)
+
     async def of(
         self,
         request: SlidingRequest,
@@ -134,7 +138,7 @@ class RoomParts:
     ) -> None:
         rooms = await self._rooms.get_all([visit.room_id for visit in visits])
         works = await self._works(request, window, visits, rooms, ignored)
-        device = f"{request.device_id}\0{connection}"
+        device = _device(request, connection)
         for work in works:
             self._choose(request, window, device, work)
         works = [work for work in works if work.keys or not work.visit.only_state]
@@ -251,9 +255,9 @@ class RoomParts:
             if (entry := entries.get((MEMBER, user_id))) is not None
         ]
         since = window.since.position if window.since is not None else -1
+        if work.visit.since is None or work.told.limited:  # where there is a gap, the client forgets members
+            self._lazy.forget_room(request.user_id, device, work.room.room_id)
         unsent = self._lazy.unsent(request.user_id, device, work.room.room_id, members, since)
-        if work.visit.since is None:
-            return [(MEMBER, user_id) for user_id, _ in members]
         return [(MEMBER, user_id) for user_id in {user_id for user_id, _ in unsent} | updated]
 
     async def _part(
@@ -318,6 +322,8 @@ class RoomParts:
         row = visit.want.entry.row
         part = _common(visit)
         parts.limits[visit.room_id] = visit.want.limit
+        if visit.since is not None and row.position <= visit.since:
+            return part  # the leave was told; something else of it changed
         asked = sync_request(request.user_id, request.device_id, visit.want.limit)
         departure = await self._rooms.events.get(row.event_id)
         if not visit.was_joined:
@@ -345,6 +351,11 @@ class RoomParts:
                 part[field_name] = text
         parts.shown[visit.room_id] = [stored.event_id for stored in timeline.events]
         return part
+
+
+def _device(request: SlidingRequest, connection: int) -> str:
+    """A connection has a memory of its own of the members it was told."""
+    return f"{request.device_id}\0{connection}"
 
 
 def _common(visit: Visit) -> Part:

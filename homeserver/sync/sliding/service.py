@@ -84,6 +84,9 @@ class SlidingSync:
             since, version = request.pos.stream, request.pos.version
             if since.position > (now := self._notifier.now()).position:
                 since = now  # of a database that was put back to an earlier time
+            if since.position <= connection.answered:
+                self._rooms.asks_again(request, connection.number, since.position)
+            connection.answered = since.position
         deadline = self._clock.now_ms() + request.timeout_ms
         seen, settled = self._resume(connection, request, version, since)
         while True:
@@ -167,10 +170,9 @@ class SlidingSync:
     ) -> _Answer:
         ignored = await self._account_data.ignored_users(request.user_id)
         labels = await self._labels.of(request.user_id)
-        upto = window.upto.position
         selection = Selection([], {}, {})
         if request.lists or request.subscriptions or state.rooms:
-            selection = await self._room_list.select(request, state, labels, ignored, upto)
+            selection = await self._room_list.select(request, state, labels, ignored, window)
         news = await self._extensions.news(request, window, state, selection)
         since = await self._since(request, window, state, selection)
         visits = [
