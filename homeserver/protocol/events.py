@@ -25,6 +25,7 @@ from homeserver.protocol.signing import SigningKey
 StateKey = tuple[str, str]
 """(type, state_key)"""
 
+MEMBERSHIPS = frozenset({"join", "invite", "leave", "ban", "knock"})
 MAX_EVENT_BYTES = 65_536
 MAX_KEY_LENGTH = 255
 MAX_PREV_EVENTS = 20
@@ -109,7 +110,7 @@ class Event:
         self.redacts = None
         if kind == "m.room.redaction":
             redacts = content.get("redacts") if version.redacts_in_content else pdu.get("redacts")
-            if isinstance(redacts, str):
+            if isinstance(redacts, str) and ids.is_valid_event_id(redacts):
                 self.redacts = redacts
         self.pdu = pdu
         self.json = json
@@ -126,11 +127,11 @@ class Event:
 
     @property
     def membership(self) -> str | None:
-        """Of a member event, else None."""
+        """Of a member event, else None; also where it is none of the five, which no rule allows."""
         if self.type != "m.room.member" or self.state_key is None:
             return None
         membership = self.content.get("membership")
-        return membership if isinstance(membership, str) else None
+        return membership if isinstance(membership, str) and membership in MEMBERSHIPS else None
 
     def with_pdu(self, pdu: dict[str, Any]) -> Event:
         """The same event (the ID is kept) with another body: redacted, or with further signatures."""

@@ -175,7 +175,7 @@ def required_signers(event: Event) -> list[str]:
         signers.append(ids.domain_of(event.sender))
     if is_member and event.version.restricted_join_rules:
         authoriser = content.get("join_authorised_via_users_server")
-        if isinstance(authoriser, str) and ":" in authoriser:
+        if isinstance(authoriser, str) and ids.is_valid_user_id(authoriser):  # the rules allow no other
             signers.append(ids.domain_of(authoriser))
     if not event.version.hashed_event_ids:
         signers.append(ids.domain_of(event.event_id))
@@ -211,7 +211,11 @@ def check_hash_and_signatures(event: Event, keys: Mapping[str, Mapping[str, Veri
     verify_signatures(event, keys)
     if has_valid_content_hash(event.pdu, event.version):
         return event
-    return redact_event(event)
+    redacted = redact_event(event)
+    # Without its claim to redeem a third-party invite it is a plain invite, which the sender has to sign.
+    if required_signers(redacted) != required_signers(event):
+        verify_signatures(redacted, keys)
+    return redacted
 
 
 def _with_signature(obj: dict[str, Any], server: str, key_id: str, signature: str) -> dict[str, Any]:

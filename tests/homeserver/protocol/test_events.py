@@ -217,3 +217,20 @@ def test_what_we_send_is_canonical_in_every_version(version: str, content: dict[
 def test_nul_in_a_type_is_refused() -> None:
     with pytest.raises(InvalidEvent):
         Room("11").make(ALICE, "x\0", {})
+
+
+@pytest.mark.parametrize("version", ALL_VERSIONS)
+@pytest.mark.parametrize("redacts", ["", "x", "$" + "x" * 300, "$\0", "$a\0b:c", 1, None, ["$a"]])
+def test_what_is_no_event_id_is_not_redacted(version: str, redacts: Any) -> None:
+    room = Room(version)
+    redaction = room.make(ALICE, "m.room.redaction", {})
+    place = {"content": {"redacts": redacts}} if room.version.redacts_in_content else {"redacts": redacts}
+    assert Event.parse({**redaction.pdu, **place}, room.version).redacts is None
+
+
+@pytest.mark.parametrize("membership", ["", "joined", "jo\0in", "x" * 50_000, 1, None, ["join"]])
+def test_what_is_no_membership_is_none(membership: Any) -> None:
+    room = Room("11")
+    event = room.make(ALICE, "m.room.member", {"membership": membership}, ALICE)
+    assert event.membership is None
+    assert room.make(ALICE, "m.room.member", {"membership": "knock"}, ALICE).membership == "knock"

@@ -214,3 +214,31 @@ def test_the_event_ids_server_signs_in_old_rooms() -> None:
     stolen = Event.parse({**event.pdu, "sender": BOB}, V2)
     assert signing.required_signers(stolen) == ["b.org", "a.org"]
     assert ROOM_VERSIONS["2"] is V2
+
+
+@pytest.mark.parametrize("claim", [{}, {"signed": {}}, "none"])
+@pytest.mark.parametrize("version", ALL_VERSIONS)
+def test_no_invite_is_forged_by_a_claim_that_redaction_takes_away(version: str, claim: Any) -> None:
+    """Whoever redeems a third-party invite may sign it; what is left without the claim is the sender's word."""
+    room = Room(version)
+    content = {"membership": "invite", "third_party_invite": claim}
+    invite = room.make(ALICE, "m.room.member", content, "@eve:evil.org")
+    pdu = {**invite.pdu, "hashes": {"sha256": hashing.base64(bytes(32))}, "signatures": {}}
+    if "event_id" in pdu:
+        pdu["event_id"] = "$forged:evil.org"
+    signature = key_of("evil.org").sign(hashing.signed_bytes(pdu, room.version))
+    pdu["signatures"] = {"evil.org": {key_of("evil.org").key_id: signature}}
+    forged = Event.parse(pdu, room.version)
+    keys = keys_of("evil.org", "a.org")
+    try:
+        left = signing.check_hash_and_signatures(forged, keys)
+    except SignatureError:
+        return
+    assert "third_party_invite" in left.content
+
+
+@pytest.mark.parametrize("authoriser", ["@:\0", "x:\0", "@a:not a server", "@a\0:a.org"])
+def test_nobody_who_is_no_user_has_to_sign(authoriser: str) -> None:
+    room = Room("11")
+    content = {"membership": "join", "join_authorised_via_users_server": authoriser}
+    assert signing.required_signers(room.make(BOB, "m.room.member", content, BOB)) == ["b.org"]
