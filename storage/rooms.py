@@ -132,6 +132,14 @@ def number_of(tx: Transaction, room_id: str) -> tuple[int, str] | None:
 
 
 def add_stub(tx: Transaction, nid: int, room_id: str, version: str) -> None:
-    """A room of which no more is known than its version."""
+    """A room of which no more is known than its version.
+
+    Who invited somebody before may have lied about that: then what they sent is put aside, under no room ID.
+    """
+    tx.execute(
+        "UPDATE room SET room_id = room_id || ' ' || nid"
+        " WHERE room_id = ? AND version <> ? AND snapshot IS NULL",
+        [room_id, version],
+    )
     row = (nid, room_id, version, None, 0, 0, b"[]")
     tx.insert("room", COLUMNS, [row], "ON CONFLICT (room_id) DO NOTHING")

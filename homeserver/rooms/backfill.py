@@ -167,6 +167,8 @@ class Backfill:
         entries: Entries = before.entries if before is not None else {}
         await known.load_state([*judgement.keys_of(event), POWER_LEVELS], entries)
         stored = known.stored(event.event_id)
+        if stored is not None and not judgement.is_same(event, stored.event):
+            raise RemoteError("Another event is known under its ID.")
         nid = stored.nid if stored is not None else ids.event()
         position = stored.position if stored is not None else None
         after, status = before, event_rows.ACCEPTED
@@ -185,7 +187,8 @@ class Backfill:
                 entry = StateEntry(nid, event.event_id, event.membership)
                 after, new = before.with_event(event.key, entry, ids.snapshot())
                 room.unsaved.append(new)
-            redacted_by = self._redaction_of(work, event, entries)
+            redacted_by = stored.redacted_by if stored is not None else None
+            redacted_by = redacted_by or self._redaction_of(work, event, entries)
             if redacted_by is not None:
                 event = redact_event(event)
         placed = StoredEvent(

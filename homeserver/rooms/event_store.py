@@ -22,6 +22,7 @@ class EventStore:
         self._size = size
         self._recent: OrderedDict[str, StoredEvent] = OrderedDict()
         self._redacted: OrderedDict[str, str] = OrderedDict()
+        self._expected: OrderedDict[str, list[str]] = OrderedDict()
 
     def add(self, stored: StoredEvent) -> None:
         self._recent[stored.event_id] = stored
@@ -36,6 +37,16 @@ class EventStore:
         stored = self._recent.get(event_id)
         if stored is not None:
             apply_redaction(stored, redaction_id)
+
+    def expect_redaction(self, event_id: str, redaction_id: str) -> None:
+        """The redaction is about to be written. Its target may be about to be written too."""
+        self._expected.setdefault(event_id, []).append(redaction_id)
+        if len(self._expected) > REDACTIONS_REMEMBERED:
+            self._expected.popitem(last=False)
+
+    def expected_redactions(self, event_id: str) -> Collection[str]:
+        """The last redactions from elsewhere that name the event, whether they take effect or not."""
+        return self._expected.get(event_id, ())
 
     def share(self, loaded: Iterable[StoredEvent]) -> list[StoredEvent]:
         """The same events, each as the one object in memory."""

@@ -14,7 +14,9 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from homeserver.errors import RemoteError
 from homeserver.protocol.auth_rules import AuthError
 from homeserver.protocol.events import Event
+from homeserver.protocol.redaction import redact_event
 from homeserver.rooms import judgement
+from homeserver.rooms.head import CREATE
 from homeserver.rooms.outliers import Outliers
 from homeserver.rooms.placement import Known
 from homeserver.rooms.registry import Batch, Registry, Room
@@ -75,6 +77,7 @@ class Gaps:
         chain = await self._remote.event_auth(origin, room.room_id, room.version, event.event_id)
         async with self._turns.of(room.room_id):
             await self._outliers.add(room.nid, room.room_id, chain)
+            room.beside += 1
         missing = await self._unknown(event.auth_events)
         if missing:
             raise RemoteError(f"{origin} does not know what authorises its own event.")
@@ -115,8 +118,12 @@ class Gaps:
                 fetched = list(few.values())
             async with self._turns.of(room.room_id):
                 await self._outliers.add(room.nid, room.room_id, fetched)
+                room.beside += 1
             stored.update(await self._registry.db.read(event_rows.by_id, unknown))
-        return entries_of(origin, room.room_id, (stored[each] for each in state_ids if each in stored))
+        entries = entries_of(origin, room.room_id, (stored[each] for each in state_ids if each in stored))
+        if room.tip.create is None or entries[CREATE].event_id != room.tip.create.event_id:
+            raise RemoteError(f"{origin} names a state that another event created.")
+        return entries
 
     async def _store(self, known: Known, event: Event, entries: Mapping[StateKey, StateEntry]) -> None:
         """Beside the timeline, with its state, so that what stands on it has one."""
@@ -127,7 +134,10 @@ class Gaps:
             room.unsaved.append(new)
         await known.load([event.event_id, *event.auth_events])
         await known.load_state(judgement.keys_of(event), entries)
+        await known.look_again(event.event_id)
         stored = known.stored(event.event_id)
+        if stored is not None and not judgement.is_same(event, stored.event):
+            raise RemoteError(f"Another event is known as {event.event_id}.")
         if stored is not None and stored.state_before is not None:
             return
         nid = stored.nid if stored is not None else ids.event()
@@ -147,7 +157,12 @@ class Gaps:
             after, snapshot = before.with_event(event.key, entry, ids.snapshot())
             room.unsaved.append(snapshot)
         position = stored.position if stored is not None else None
-        aside = StoredEvent(event, nid, room.nid, position, before.snapshot, after.snapshot, status)
+        redacted_by = stored.redacted_by if stored is not None else None
+        if redacted_by is not None:
+            event = redact_event(event)
+        aside = StoredEvent(
+            event, nid, room.nid, position, before.snapshot, after.snapshot, status, redacted_by=redacted_by
+        )
         known.late.add(event.event_id)
         batch = Batch(
             room.tip,
@@ -159,6 +174,7 @@ class Gaps:
         await known.load(event.prev_events)
         before_it = [each for each in event.prev_events if known.stored(each) is None]
         await self._registry.db.write(_note_gap, room.nid, event, before_it)
+        room.beside += 1
         await written
 
     async def _unknown(self, event_ids: Collection[str]) -> list[str]:
@@ -186,7 +202,7 @@ def causes_first(events: Mapping[str, Event]) -> list[Event]:
 
 
 def _note_gap(tx: Transaction, room: int, event: Event, before_it: Collection[str]) -> None:
-    graph.add_missing(tx, room, [event.event_id], event.depth + 1)
+    graph.add_missing(tx, room, [event.event_id], min(event.depth + 1, event.version.max_depth))
     graph.add_missing(tx, room, before_it, event.depth)
 
 
@@ -205,7 +221,7 @@ def entries_of(
         if event.key in entries:
             raise RemoteError(f"{origin} names two events for {event.key}.")
         entries[event.key] = StateEntry(each.nid, event.event_id, event.membership)
-    if ("m.room.create", "") not in entries:
+    if CREATE not in entries:
         raise RemoteError(f"{origin} names a state without a create event.")
     return entries
 

@@ -16,7 +16,7 @@ from immutables import Map
 from homeserver.errors import BadJson, Forbidden, TooLarge
 from homeserver.protocol import auth_rules, hashing
 from homeserver.protocol.events import Event, EventTooLarge, InvalidEvent
-from homeserver.protocol.ids import server_of
+from homeserver.protocol.ids import is_valid_server_name, server_of
 from homeserver.protocol.power_levels import PowerLevels
 from homeserver.protocol.redaction import redact_event
 from homeserver.protocol.room_versions import RoomVersion
@@ -406,7 +406,8 @@ def also_told(event: Event, membership: Membership | None, previous: Head, own: 
     if membership is None or membership.previous not in ("invite", "knock"):
         return None
     server = server_of(membership.user_id)
-    if event.membership in ("leave", "ban") and server != own and server not in previous.servers:
+    ends = event.membership in ("leave", "ban") and server != own and server not in previous.servers
+    if ends and is_valid_server_name(server):
         return server
     return None
 

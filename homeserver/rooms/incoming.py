@@ -14,9 +14,9 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from homeserver.errors import Forbidden, MatrixError, NotFound, RemoteError
-from homeserver.protocol import server_acl
 from homeserver.protocol.events import Event
 from homeserver.protocol.room_versions import RoomVersion
+from homeserver.protocol.server_acl import ACL_KEY, ServerAcl
 from homeserver.rooms.begin import begin
 from homeserver.rooms.gaps import Gaps
 from homeserver.rooms.out_of_band import OutOfBandMembership
@@ -33,7 +33,6 @@ from storage.events import StoredEvent
 
 log = Logger()
 
-SERVER_ACL = "m.room.server_acl"
 Written = dict[str, "Deferred[Any]"]
 """Event ID → what fires when the event is committed."""
 
@@ -59,8 +58,7 @@ class Incoming:
         room = await self._room(room_id)
         if room is None or not room.is_resident(self._server_name):
             for event in events:
-                taken = await self._out_of_band.receive(event)
-                outcomes[event.event_id] = None if taken else "This server is not in the room."
+                outcomes[event.event_id] = await self._hear(event)
             return outcomes
         written: Written = {}
         known = await self.placing.know(room, events)
@@ -113,18 +111,25 @@ class Incoming:
     ) -> None:
         """An invite, knock or leave of one of our users in a room that this server is not in.
 
-        `stripped`: what the user is shown of the room.
+        `stripped`: what the user is shown of the room. Should this server have got into the room meanwhile,
+        the event comes the way of all others. Raises Forbidden.
         """
-        await self._out_of_band.add(event, version, stripped)
+        async with self.turns.of(event.room_id):
+            room = await self._room(event.room_id)
+            if room is not None and room.is_resident(self._server_name):
+                return
+            if room is not None and room.version is not version:
+                raise Forbidden("The room is of another version.")
+            await self._out_of_band.add(event, version, stripped)
 
     async def acl_allows(self, room_id: str, server_name: str) -> bool:
         """By the room's server ACL, if it has one and we know the room."""
         room = await self._room(room_id)
-        event_id = room.tip.event_id(SERVER_ACL) if room is not None else None
+        event_id = room.tip.event_id(*ACL_KEY) if room is not None else None
         if room is None or event_id is None:
             return True
         stored = room.pending.get(event_id) or await self._registry.events.get(event_id)
-        return stored is None or server_acl.allowed(stored.event.content, server_name)
+        return stored is None or ServerAcl.of(stored.event).allows(server_name)
 
     async def state_before(self, room_id: str, event_id: str) -> Entries | None:
         """The state an event stands on; None where it is not known."""
@@ -134,6 +139,15 @@ class Incoming:
         return await self._state_at(room_id, event_id, after=True)
 
     # how it is done
+
+    async def _hear(self, event: Event) -> str | None:
+        """Of an event in a room that this server is not in: why it was not taken."""
+        try:
+            async with self.turns.of(event.room_id):
+                taken = await self._out_of_band.receive(event)
+        except MatrixError as error:
+            return str(error)
+        return None if taken else "This server is not in the room."
 
     async def _room(self, room_id: str) -> Room | None:
         try:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from homeserver.protocol import auth_rules
 from homeserver.protocol.events import Event
+from homeserver.protocol.hashing import reference_hash
 from homeserver.protocol.ids import server_of
 from homeserver.protocol.power_levels import PowerLevels
 from homeserver.rooms.head import CREATE, MEMBER, POWER_LEVELS
@@ -56,6 +57,19 @@ def may_redact(redaction: Event, target: Event, entries: Entries, lookup: Lookup
     power_levels = lookup(entry.event_id) if entry is not None else None
     levels = PowerLevels.of(redaction.version, create, power_levels)
     return levels.user(redaction.sender) >= levels.redact
+
+
+def is_same(event: Event, known: Event) -> bool:
+    """Whether what is known under the event's ID is this event, whole or redacted.
+
+    In room versions 1 and 2 the sender's server chooses the ID: it may have sent another event under it, even
+    in another room.
+    """
+    if event.room_id != known.room_id or event.version is not known.version:
+        return False
+    if event.version.hashed_event_ids:
+        return True
+    return reference_hash(event.pdu, event.version) == reference_hash(known.pdu, known.version)
 
 
 def _by_key(events: Iterable[Event]) -> dict[StateKey, Event]:

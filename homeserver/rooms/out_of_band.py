@@ -7,14 +7,16 @@ Of such a room nothing is known but its version and the event itself, which has 
 user is told of it) and no state. Should this server join later, the event is in the timeline already.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-import orjson
-
+from homeserver.errors import Forbidden
+from homeserver.protocol import canonical_json
+from homeserver.protocol.canonical_json import NotCanonical
 from homeserver.protocol.events import Event
 from homeserver.protocol.room_versions import RoomVersion
+from homeserver.rooms import judgement
 from homeserver.rooms.head import MEMBER, OutOfBand
 from homeserver.rooms.registry import Registry
 from homeserver.rooms.stripped_state import strip
@@ -36,8 +38,11 @@ class OutOfBandMembership:
     async def add(
         self, event: Event, version: RoomVersion, stripped: Sequence[Mapping[str, Any]]
     ) -> None:
-        """Makes it the user's membership. `stripped`: what they are shown of the room."""
+        """Makes it the user's membership. `stripped`: what they are shown of the room. Raises Forbidden."""
         user_id = event.state_key or ""
+        known = await self._registry.events.get(event.event_id)
+        if known is not None and not judgement.is_same(event, known.event):
+            raise Forbidden("Another event is known under its ID.")
         row = (await self._registry.memberships.of(user_id)).get(event.room_id)
         if row is not None and row.event_id == event.event_id:
             return
@@ -77,10 +82,9 @@ class OutOfBandMembership:
 def _write(
     tx: Transaction, room: int, nid: int, event: Event, version: RoomVersion, membership: Membership
 ) -> None:
+    room_rows.add_stub(tx, room, event.room_id, version.id)
     known_room = room_rows.number_of(tx, event.room_id)
-    if known_room is None:
-        room_rows.add_stub(tx, room, event.room_id, version.id)
-    else:
+    if known_room is not None:
         room = known_room[0]
     known = event_rows.by_id(tx, [event.event_id]).get(event.event_id)
     stored = known or StoredEvent(event, nid, room, None, None, None)
@@ -111,6 +115,16 @@ def _shown(stripped: Iterable[Mapping[str, Any]], event: Event) -> bytes:
             }  # fmt: skip
     if event.key is not None:
         shown.pop(event.key, None)
-    events = [*shown.values(), strip(event)]
-    encoded = orjson.dumps(events)
-    return encoded if len(encoded) <= MOST_SHOWN_BYTES else orjson.dumps(events[-1:])
+    own = canonical_json.write(strip(event))
+    array = b"[" + b",".join([*_written(shown.values()), own]) + b"]"
+    return array if len(array) <= MOST_SHOWN_BYTES else b"[" + own + b"]"
+
+
+def _written(events: Iterable[dict[str, Any]]) -> Iterator[bytes]:
+    """As JSON; nobody has checked that they can be written at all."""
+    for each in events:
+        try:
+            canonical_json.validate_lax(each)
+            yield canonical_json.write(each)
+        except NotCanonical:
+            continue

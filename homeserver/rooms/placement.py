@@ -44,6 +44,8 @@ class Known:
     """Event → the redactions of it that came first."""
     late: set[str] = field(default_factory=set)
     """Those that known events stand on: their part in the state is played."""
+    looked: tuple[Room, int] | None = None
+    """The room, and what stood beside its timeline, when all this was read."""
 
     def stored(self, event_id: str) -> StoredEvent | None:
         return (
@@ -64,6 +66,13 @@ class Known:
     async def load_state(self, keys: Iterable[StateKey], *states: Entries) -> None:
         wanted = {entry.event_id for key in keys for state in states if (entry := state.get(key)) is not None}
         await self.load(wanted)
+
+
+    async def look_again(self, event_id: str) -> None:
+        """Has at hand what was stored about the event since, while others were placed or fetched."""
+        if self.looked != (self.room, self.room.beside):
+            await self.load([event_id])
+            self.late |= await self.registry.db.read(graph.which_missing, self.room.nid, [event_id])
 
 
 class Numbers(Protocol):
@@ -107,6 +116,7 @@ class Placement:
         await self._known.load_state(keys, self.before.entries, tip.state.entries)
         if event.redacts is not None:
             await self._known.load([event.redacts])
+        await self._known.load(self._redactions())
         redacted_by = self._redacted_by(tip)
         if redacted_by is not None:
             event = self.event = redact_event(event)
@@ -224,9 +234,9 @@ class Placement:
         """What redactions leave to be remembered, or to be forgotten."""
         event, room = self.event, self._room.nid
         waits = event.redacts if event.redacts and self._known.stored(event.redacts) is None else None
-        came = event.event_id in self._known.redactions
-        if waits is not None:
-            self._known.redactions.setdefault(waits, []).append(event.event_id)
+        came = bool(self._redactions())
+        if event.redacts is not None:
+            self._registry.events.expect_redaction(event.redacts, event.event_id)
         if waits is None and not (came or self.late):
             return None
 
@@ -305,7 +315,9 @@ class Placement:
 
     def _redacted_by(self, tip: Head) -> str | None:
         """The redaction of this event that came before it and may take effect."""
-        for redaction_id in self._known.redactions.get(self.event.event_id, ()):
+        if self.stored is not None and self.stored.redacted_by is not None:
+            return self.stored.redacted_by
+        for redaction_id in self._redactions():
             redaction = self._known.event(redaction_id)
             if redaction is None or tip.create is None:
                 continue
@@ -314,6 +326,12 @@ class Placement:
             ):
                 return redaction_id
         return None
+
+    def _redactions(self) -> list[str]:
+        """Those that wait for this event, also where their commit is under way still."""
+        event_id = self.event.event_id
+        waiting = self._known.redactions.get(event_id, ())
+        return list(dict.fromkeys([*waiting, *self._registry.events.expected_redactions(event_id)]))
 
     def _without(self, head: Head, redacted: Event) -> Head:
         """The head when the create event or the power levels say no more than their redacted form."""

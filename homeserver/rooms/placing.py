@@ -25,10 +25,11 @@ from twisted.python.failure import Failure
 from homeserver.errors import Forbidden, RemoteError
 from homeserver.protocol.auth_rules import AuthError
 from homeserver.protocol.events import Event
+from homeserver.protocol.redaction import redact_event
 from homeserver.rooms import judgement
 from homeserver.rooms.head import Head
 from homeserver.rooms.placement import Known, Placement
-from homeserver.rooms.registry import Batch, Registry, Room
+from homeserver.rooms.registry import Batch, Registry, Room, RoomMovedOn
 from homeserver.rooms.state import RoomState, StateEntry
 from homeserver.rooms.states import States
 from storage import graph
@@ -38,6 +39,7 @@ from storage.memberships import Membership
 
 log = Logger()
 MOST_PASSED_OVER = 100
+MANY_EXTREMITIES = 20
 
 
 class MissingEvents(RemoteError):
@@ -56,7 +58,7 @@ class Placing:
 
     async def know(self, room: Room, events: Sequence[Event]) -> Known:
         """Has at hand, read at once, what these events refer to and what is known of them."""
-        known = Known(self.registry, room)
+        known = Known(self.registry, room, looked=(room, room.beside))
         ids = [event.event_id for event in events]
         await known.load(
             each for event in events for each in (event.event_id, *event.prev_events, *event.auth_events)
@@ -126,7 +128,14 @@ class Group:
         allow it. Raises MissingEvents.
         """
         known, room = self.known, self.known.room
+        if event.event_id in room.pending:
+            self.written[event.event_id] = Deferred.fromCoroutine(self._arrival(event.event_id))
+            return
+        await known.look_again(event.event_id)
         stored = known.stored(event.event_id)
+        if stored is not None and not judgement.is_same(event, stored.event):
+            refusal = "Another event is known under its ID."
+            raise Forbidden(refusal) if strict else RemoteError(refusal)
         if stored is not None and not _may_be_placed(stored):
             return
         auth_events = self._placing.auth_events(known, event)
@@ -213,6 +222,7 @@ class Group:
             extremities = await self._extremities(placement)
         if last:
             states = [await self._state_after(each) for each in extremities]
+            extremities = _thinned(extremities, states)
             current = await self._placing.states.merged(self.known.room, states, self.known.events)
             changed = await placement.changed_members(tip, current)
         append = placement.append(tip, current, extremities, changed)
@@ -263,7 +273,12 @@ class Group:
             entry = StateEntry(nid, event.event_id, event.membership)
             after, new = before.with_event(event.key, entry, self._registry.db.ids.snapshot())
             room.unsaved.append(new)
-        aside = StoredEvent(event, nid, room.nid, None, before.snapshot, after.snapshot, status)
+        redacted_by = stored.redacted_by if stored is not None else None
+        if redacted_by is not None:
+            event = redact_event(event)
+        aside = StoredEvent(
+            event, nid, room.nid, None, before.snapshot, after.snapshot, status, redacted_by=redacted_by
+        )
         batch = Batch(
             room.tip,
             asides=[Aside(aside, known=stored is not None)],
@@ -271,6 +286,12 @@ class Group:
             states={event.event_id: after},
         )
         self.written[event.event_id] = self._registry.submit(room, batch)
+
+    async def _arrival(self, event_id: str) -> None:
+        """Returns when an event that is on its way to the database has been committed."""
+        await self._registry.settled(self.known.room)
+        if await self._registry.events.get(event_id) is None:
+            raise RoomMovedOn
 
     def _hold(self) -> None:
         """Meanwhile local sends wait."""
@@ -293,11 +314,29 @@ def _copy(done: "Deferred[Any]") -> "Deferred[Any]":
     return copy
 
 
+def _thinned(extremities: tuple[str, ...], states: Sequence[RoomState]) -> tuple[str, ...]:
+    """Of many extremities those that the state rests on, and the latest.
+
+    Whoever sends a thousand events that follow the same one would make each further event a thousand times
+    dearer. An extremity after which the state is that after a later one says nothing that is not said.
+    """
+    surplus = len(extremities) - MANY_EXTREMITIES
+    if surplus <= 0:
+        return extremities
+    last = {state.snapshot: event_id for event_id, state in zip(extremities, states, strict=True)}
+    kept = set(last.values())
+    passing = [each for each in extremities if each not in kept][:surplus]
+    return tuple([each for each in extremities if each not in passing])
+
+
 def _expected(tx: Transaction, room: int, event_ids: list[str]) -> tuple[dict[str, list[str]], set[str]]:
     """What is known about events before they come: redactions of them, and whether others stand on them."""
     return graph.pending_redactions(tx, event_ids), graph.which_missing(tx, room, event_ids)
 
 
 def _may_be_placed(stored: StoredEvent) -> bool:
-    """Whether an event that is known is still to be given its place: an outlier, or one from a gap."""
-    return stored.position is None and (stored.status == ACCEPTED or stored.state_before is None)
+    """Whether an event that is known is still to be given its place in the room's graph.
+
+    That is an outlier, one from a gap, or an invite that came when this server was not in the room.
+    """
+    return stored.state_after is None or (stored.position is None and stored.status == ACCEPTED)

@@ -61,6 +61,7 @@ class Room:
     `states` holds the states after the last events, and after each that is not committed yet; `unsaved` are
     snapshots that the next write brings along; `resolved` are states by the snapshots they were made of.
     While `held`, nothing new is built on the tip. `partial`: the members of the state are still to come.
+    `beside` grows when events are stored outside the timeline.
     """
 
     def __init__(self, nid: int, room_id: str, version: RoomVersion, head: Head, position: int) -> None:
@@ -79,6 +80,7 @@ class Room:
         self.resolved: dict[frozenset[int | None], RoomState] = {}
         self.held: list[Deferred[None]] | None = None
         self.partial = False
+        self.beside = 0
 
     def is_resident(self, server_name: str) -> bool:
         """Whether the server has members here; if not, it does not hear what happens in the room."""

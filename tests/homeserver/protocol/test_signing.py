@@ -219,7 +219,7 @@ def test_the_event_ids_server_signs_in_old_rooms() -> None:
 @pytest.mark.parametrize("claim", [{}, {"signed": {}}, "none"])
 @pytest.mark.parametrize("version", ALL_VERSIONS)
 def test_no_invite_is_forged_by_a_claim_that_redaction_takes_away(version: str, claim: Any) -> None:
-    """Whoever redeems a third-party invite may sign it; what is left without the claim is the sender's word."""
+    """Whoever redeems a third-party invite may sign it; without the claim it is the sender's word."""
     room = Room(version)
     content = {"membership": "invite", "third_party_invite": claim}
     invite = room.make(ALICE, "m.room.member", content, "@eve:evil.org")

@@ -1,0 +1,291 @@
+"""Events made to do harm: whatever other servers send, a room here keeps its rules and goes on."""
+
+from typing import Any
+
+import pytest
+
+from homeserver.protocol.events import Event
+from homeserver.protocol.power_levels import PowerLevels
+from storage.events import ACCEPTED, REJECTED, SOFT_FAILED
+from tests.federation.synthetic_room import SyntheticRoom, forge
+from tests.homeserver.rooms.house import ALICE, BOB
+from tests.homeserver.rooms.neighbour import THERE
+from tests.homeserver.rooms.test_incoming import OWNER, Pair, invite_of, read_all, stripped
+from tests.storage.conftest import SynchronousDatabase
+
+MEMBER0, MEMBER1 = f"@member0:{THERE}", f"@member1:{THERE}"
+
+
+@pytest.fixture
+def pair(db: SynchronousDatabase) -> Pair:
+    return Pair(db)
+
+
+def under_the_id_of(pair: Pair, event: Event, other: Event) -> Event:
+    """The event, in a room version whose IDs are chosen, with the ID of another one."""
+    pdu = forge(event, THERE, pair.there.key, event_id=other.event_id)
+    return Event.parse(pdu, event.version)
+
+
+def members_event(room: SyntheticRoom, user_id: str) -> Event:
+    return room.events[room.state["m.room.member", user_id]]
+
+
+@pytest.mark.parametrize("version", ["1", "2"])
+def test_an_event_cannot_take_the_place_of_another_in_another_room(pair: Pair, version: str) -> None:
+    room = pair.shared_room(version, members=1)
+    state = pair.state(room.room_id)
+    mine = pair.shared_room(version, creator="member0")
+    levels = mine.make("m.room.power_levels", {"users": {MEMBER0: 100}}, "", sender=MEMBER0)
+    levels = under_the_id_of(pair, levels, members_event(room, MEMBER0))
+    assert pair.receive(levels)[levels.event_id] is not None
+    pair.reload(room.room_id)
+    assert pair.state(room.room_id) == state
+    assert pair.stored(levels.event_id).event.room_id == room.room_id
+
+
+def test_an_event_cannot_take_the_place_of_another_in_its_room(pair: Pair) -> None:
+    room = pair.shared_room("2", members=1)
+    state = pair.state(room.room_id)
+    message = room.make("m.room.message", {}, sender=MEMBER0)
+    other = under_the_id_of(pair, message, members_event(room, MEMBER0))
+    assert pair.receive(other)[other.event_id] is not None
+    pair.reload(room.room_id)
+    assert pair.state(room.room_id) == state
+
+
+@pytest.mark.parametrize("what", [{"membership": "jo\0in"}, {"membership": "x" * 60_000}, {"membership": 1}])
+def test_odd_memberships_harm_nobody(pair: Pair, what: dict[str, Any]) -> None:
+    room = pair.shared_room(members=1)
+    odd = room.make("m.room.member", what, MEMBER0, sender=MEMBER0)
+    pair.take(odd, room.say("hello"))
+    assert pair.status(odd) == REJECTED
+    assert pair.house.read(room.room_id, ALICE) == ["hello"]
+
+
+@pytest.mark.parametrize("version", ["2", "6", "11", "12"])
+@pytest.mark.parametrize("redacts", ["$\0", "", "$" + "x" * 50_000, "x"])
+def test_odd_redactions_harm_nobody(pair: Pair, version: str, redacts: str) -> None:
+    room = pair.shared_room(version)
+    pair.take(room.send("m.room.redaction", {}, redacts=redacts), room.say("hello"))
+    assert pair.house.read(room.room_id, ALICE) == ["hello"]
+
+
+@pytest.mark.parametrize("key", ["", "@", "foo", "@foo", "@:", "@a:b c", ":", "@a:" + "b" * 252])
+def test_members_that_are_no_users(pair: Pair, key: str) -> None:
+    room = pair.shared_room(members=1)
+    pair.take(room.send("m.room.member", {"membership": "invite"}, key), room.say("one"))
+    pair.take(room.send("m.room.member", {"membership": "ban"}, key), room.say("two"))
+    assert pair.state(room.room_id) == dict(room.state)
+    assert pair.house.read(room.room_id, ALICE) == ["one", "two"]
+    pair.reload(room.room_id)
+    pair.house.say(room.room_id, "three")
+
+
+@pytest.mark.parametrize("version", ["3", "5"])
+def test_the_greatest_depth(pair: Pair, version: str) -> None:
+    room = pair.shared_room(version, members=1)
+    for number in range(30):
+        room.say(str(number), depth=2**63 - 1)
+    pair.take(room.say("deeper", depth=2**63 - 1))
+    pair.house.say(room.room_id, "mine")
+    assert "mine" in pair.house.read(room.room_id, ALICE)
+
+
+def test_the_power_levels_that_a_fork_brings_back_are_those_in_force(pair: Pair) -> None:
+    room = pair.shared_room("10", members=2, power={"users": {OWNER: 101, MEMBER0: 100, MEMBER1: 1}})
+    room_id, root = room.room_id, list(room.extremities)
+    ban = room.make("m.room.member", {"membership": "ban"}, MEMBER0, prev=root)
+    one = room.make("m.room.power_levels", {"users": {OWNER: 101, MEMBER0: 100, MEMBER1: 77}}, "", prev=root)
+    two = room.make("m.room.power_levels", {"users": {OWNER: 101, MEMBER0: 100, MEMBER1: 88}}, "",
+                    sender=MEMBER0, prev=root)  # fmt: skip
+    for event in (one, two, ban):
+        pair.house.events._recent.clear()
+        pair.take(event)
+        room.add(event)
+    assert pair.state(room_id) == dict(room.state)
+    assert room.state["m.room.power_levels", ""] == one.event_id
+    head = pair.house.run(pair.house.registry.get(room_id)).head
+    assert head.power is not None and head.power.users == PowerLevels.of(room.version, room.events[
+        room.state["m.room.create", ""]], one).users  # fmt: skip
+
+
+def test_what_was_redacted_stays_so_when_it_gets_a_place(pair: Pair) -> None:
+    room = pair.there.make_room(members=1)
+    topic = room.send("m.room.topic", {"topic": "regretted"}, "")
+    room.chat(3)
+    pair.join(room, ALICE)
+    pair.take(room.send("m.room.redaction", {"redacts": topic.event_id}, prev=room.extremities))
+    assert pair.stored(topic).event.content == {}
+    pair.house.events._recent.clear()
+    pair.house.events._redacted.clear()
+    assert topic.event_id in read_all(pair, room.room_id)
+    pair.house.events._recent.clear()
+    assert pair.stored(topic).event.content == {} and pair.stored(topic).redacted_by is not None
+
+
+def test_nobody_enters_by_naming_an_old_event_beside_the_newest(pair: Pair) -> None:
+    """In the first room version a membership that only one branch knows is not judged when they meet."""
+    room = pair.shared_room("1", members=1)
+    room_id, before = room.room_id, list(room.extremities)
+    evil = f"@evil:{THERE}"
+    pair.take(room.send("m.room.join_rules", {"join_rule": "invite"}, ""))
+    join = room.make("m.room.member", {"membership": "join"}, evil, sender=evil, prev=before)
+    pair.take(join)
+    assert pair.status(join) == SOFT_FAILED
+    tip = list(room.extremities)
+    room.add(join)
+    auth = [*(each for each in join.auth_events if room.events[each].type != "m.room.join_rules")]
+    entry = room.make("m.room.message", {"body": "in"}, sender=evil, prev=[*tip, join.event_id],
+                      auth=[*auth, join.event_id])  # fmt: skip
+    pair.take(entry)
+    assert pair.status(entry) == SOFT_FAILED
+    assert ("m.room.member", evil) not in pair.state(room_id)
+
+
+def test_a_redaction_and_its_target_under_way_at_once(pair: Pair) -> None:
+    room = pair.shared_room(members=1)
+    said = room.say("regretted", MEMBER0)
+    redaction = room.make("m.room.redaction", {"redacts": said.event_id}, sender=MEMBER0,
+                          prev=said.prev_events)  # fmt: skip
+    house, incoming = pair.house, pair.incoming
+
+    async def at_once() -> None:
+        ours = await house.registry.get(room.room_id)
+        known = await incoming.placing.know(ours, [said])
+        other = await incoming.placing.know(ours, [redaction])
+        async with incoming.placing.group(other) as first:
+            await first.place(redaction)
+        async with incoming.placing.group(known) as second:
+            await second.place(said)
+        await first.written[redaction.event_id]
+        await second.written[said.event_id]
+
+    house.run(at_once())
+    assert pair.stored(said).event.content == {}
+    house.events._recent.clear()
+    assert pair.stored(said).event.content == {}
+    assert house.db.read(lambda tx: tx.all("SELECT * FROM pending_redaction")) == []
+
+
+def test_an_event_that_two_servers_send_at_once(pair: Pair) -> None:
+    room = pair.shared_room(members=1)
+    said, name = room.say("once"), room.send("m.room.name", {"name": "x"}, "")
+    house, incoming = pair.house, pair.incoming
+
+    async def at_once() -> None:
+        ours = await house.registry.get(room.room_id)
+        known = [await incoming.placing.know(ours, [said, name]) for _ in range(2)]
+        groups = []
+        for each in known:
+            async with incoming.placing.group(each) as group:
+                await group.place(said)
+                await group.place(name)
+            groups.append(group)
+        for group in groups:
+            for event in (said, name):
+                await group.written[event.event_id]
+
+    house.run(at_once())
+    announced = [change.data.stored.event_id for change in house.db.changes if change.stream == "event"]
+    assert announced.count(said.event_id) == announced.count(name.event_id) == 1
+    assert house.read(room.room_id, ALICE) == ["once"]
+
+
+def test_an_event_that_becomes_known_aside_while_it_is_under_way(pair: Pair) -> None:
+    room = pair.shared_room(members=1)
+    join = room.join(f"@late:{THERE}")
+    house, incoming = pair.house, pair.incoming
+
+    async def at_once() -> None:
+        ours = await house.registry.get(room.room_id)
+        known = await incoming.placing.know(ours, [join])
+        auth = [each for each in join.auth_events if room.events[each].type != "m.room.join_rules"]
+        message = room.say("hello", f"@late:{THERE}", prev=join.prev_events, auth=[*auth, join.event_id])
+        await incoming.receive(THERE, room.room_id, [message])  # what authorises it is fetched
+        house.events._recent.pop(join.event_id, None)
+        async with incoming.placing.group(known) as group:
+            await group.place(join)
+        await group.written[join.event_id]
+
+    house.run(at_once())
+    assert pair.stored(join).position is not None
+
+
+def test_another_create_event_is_no_state_of_the_room(pair: Pair) -> None:
+    room = pair.shared_room("10", members=1)
+    room_id = room.room_id
+    state = pair.state(room_id)
+    other = room.make("m.room.create", {"creator": MEMBER0, "room_version": "10", "x": 1}, "", sender=MEMBER0,
+                      prev=[], auth=[])  # fmt: skip
+    assert pair.receive(other)[other.event_id] is not None
+    room.events[other.event_id] = other
+    lost = room.say("lost")
+    room.state_after[lost.prev_events[0]] = room.state.set(("m.room.create", ""), other.event_id)
+    room.chat(30)
+    last = room.say("last")
+    pair.there.hidden = {each for each in room.events if room.events[each].content.get("body") == "message 5"}
+    pair.receive(last)
+    assert pair.state(room_id)["m.room.create", ""] == state["m.room.create", ""]
+
+
+def test_an_invite_that_came_before_this_server_was_in_the_room(pair: Pair) -> None:
+    room = pair.there.make_room(join_rule="public", members=1)
+    invite = invite_of(room, BOB)
+    pair.house.run(pair.incoming.out_of_band(invite, room.version, stripped([])))
+    # The join stood on what came before the invite.
+    room.extremities = list(invite.prev_events)
+    pair.join(room, ALICE)
+    assert ("m.room.member", BOB) not in pair.state(room.room_id)
+    pair.take(invite)
+    room.extremities.append(invite.event_id)
+    assert pair.state(room.room_id) == dict(room.state)
+    assert pair.members(room.room_id)[BOB] == "invite"
+    pair.take(room.say("hello"))
+    assert pair.status(invite) == ACCEPTED
+
+
+def test_no_invite_unseats_a_member(pair: Pair) -> None:
+    room = pair.shared_room(members=1)
+    again = room.make("m.room.member", {"membership": "invite"}, ALICE)
+    pair.house.run(pair.incoming.out_of_band(again, room.version, []))
+    assert pair.members(room.room_id)[ALICE] == "join"
+
+
+def test_a_lie_about_a_rooms_version_keeps_nobody_out(pair: Pair) -> None:
+    for room, lie in ((pair.there.make_room("10"), "1"), (pair.there.make_room("2"), "11")):
+        liar = SyntheticRoom.create(lie, THERE, pair.there.key, "liar")
+        liar.room_id = room.room_id
+        false = liar.make("m.room.member", {"membership": "invite"}, BOB)
+        pair.house.run(pair.incoming.out_of_band(false, liar.version, []))
+        true = invite_of(room, ALICE)
+        pair.house.run(pair.incoming.out_of_band(true, room.version, []))
+        pair.house.run(pair.incoming.out_of_band(liar.make("m.room.member", {"membership": "invite"}, ALICE),
+                                                 liar.version, []))  # fmt: skip
+        pair.join(room, ALICE)
+        assert pair.state(room.room_id) == dict(room.state)
+        pair.take(room.say("hello"))
+        pair.house.events._recent.clear()
+        assert pair.stored(false).event.prev_events == false.prev_events
+
+
+@pytest.mark.parametrize("number", [10**30, 1.5])
+def test_an_invite_with_the_numbers_of_old_rooms(pair: Pair, number: Any) -> None:
+    room = pair.there.make_room("2")
+    pdu = forge(invite_of(room, BOB), THERE, pair.there.key, content={"membership": "invite", "n": number})
+    invite = Event.parse(pdu, room.version)
+    shown = [{"type": "m.room.name", "state_key": "", "sender": OWNER, "content": {"name": "x", "n": number}}]
+    pair.house.run(pair.incoming.out_of_band(invite, room.version, shown))
+    row = pair.house.run(pair.house.memberships.of(BOB))[room.room_id]
+    assert b"m.room.name" in (row.invite_state or b"")
+
+
+def test_many_branches_do_not_pile_up(pair: Pair) -> None:
+    room = pair.shared_room(members=1)
+    root = list(room.extremities)
+    events = [room.make("m.room.message", {"body": str(n)}, prev=root) for n in range(150)]
+    for start in range(0, 150, 50):
+        pair.take(*events[start : start + 50])
+    assert len(pair.extremities(room.room_id)) <= 20
+    assert events[-1].event_id in pair.extremities(room.room_id)
+    assert len(pair.house.read(room.room_id, ALICE, limit=200)) == 150
