@@ -15,12 +15,15 @@ import tempfile
 from collections import defaultdict
 from pathlib import Path
 
+from benchmarks import federation
 from benchmarks.memory import waiting_syncs
 from benchmarks.servers import SERVERS, make_server, print_profile
 from benchmarks.table import Samples, memory_lines, results, speed_lines
 from benchmarks.workloads import WORKLOADS, Workload, World
 from tests.postgres import postgres
 from tests.processes import ServerProcess, StartFailed, synapse_python
+
+FEDERATION = "federation"
 
 
 def main() -> int:
@@ -44,6 +47,12 @@ def main() -> int:
                 return 1
             servers.append(server)
         samples = asyncio.run(drive(servers, options))
+        if options.federation:
+            names = [name for name in options.servers if name != "bare"]
+            databases = database_server.create_database
+            there = directory / "federation"
+            there.mkdir()
+            samples |= federation.measure(there, databases, names, options.rounds, options.quick)
         memory = {}
         if options.memory:
             for server in servers:
@@ -60,7 +69,7 @@ def main() -> int:
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:
-    names = [workload.name for workload in WORKLOADS]
+    names = [*(workload.name for workload in WORKLOADS), FEDERATION]
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__.split("\n\n")[0])
     parser.add_argument("workloads", nargs="*", metavar="WORKLOAD", help=f"{', '.join(names)} (default: all)")
     parser.add_argument("--only", help="one server: hearth, synapse or bare")
@@ -76,6 +85,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     unknown = set(options.workloads) - set(names)
     if unknown or (options.only and options.only not in SERVERS):
         parser.error(f"there is no {', '.join(unknown) or options.only}")
+    options.federation = not options.workloads or FEDERATION in options.workloads
     options.workloads = [one for one in WORKLOADS if not options.workloads or one.name in options.workloads]
     options.servers = [options.only] if options.only else list(SERVERS)
     if options.quick:

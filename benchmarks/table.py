@@ -2,20 +2,35 @@
 
 import math
 import statistics
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Hashable, Mapping, Sequence
+from typing import Any, Protocol
 
 from benchmarks.load import Sample, percentile
-from benchmarks.workloads import Workload
 
-Samples = dict[Workload, dict[str, list[Sample]]]
+
+class Measured(Hashable, Protocol):
+    """What a line of the table is about. `target`: how many times better than Synapse we promise to be."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def title(self) -> str: ...
+    @property
+    def unit(self) -> str: ...
+    @property
+    def target(self) -> float: ...
+    @property
+    def less_is_better(self) -> bool: ...
+
+
+Samples = dict[Measured, dict[str, list[Sample]]]
 
 
 def median(samples: Sequence[Sample]) -> float:
     return statistics.median(sample.value for sample in samples) if samples else math.nan
 
 
-def ratio(workload: Workload, ours: float, theirs: float) -> float:
+def ratio(workload: Measured, ours: float, theirs: float) -> float:
     """How many times better; NaN if either was not measured."""
     return theirs / ours if workload.less_is_better else ours / theirs
 

@@ -46,6 +46,7 @@ MOST_SERVERS = 4
 MOST_ROUNDS = 3
 # How often a chunk may ask for state, or for what authorises an event.
 MOST_QUESTIONS = 20
+MOST_AUTH_EVENTS = 200
 
 
 class Backfill:
@@ -102,6 +103,7 @@ class Backfill:
         chunk = await self._wanted(starts, found)
         if not chunk:
             return False
+        await self._fetch_auth_events(server, room, chunk)
         known = await self._incoming.placing.know(room, chunk)
         work = _Chunk(known)
         stateless = room.partial
@@ -126,6 +128,17 @@ class Backfill:
             if questions > MOST_QUESTIONS:
                 break
         return await self._write(room, work, starts)
+
+    async def _fetch_auth_events(self, server: str, room: Room, chunk: Sequence[Event]) -> None:
+        """What authorises the events, all at once: their senders' memberships, mostly."""
+        among = {event.event_id for event in chunk}
+        named = {auth_id for event in chunk for auth_id in event.auth_events} - among
+        known = await self._registry.events.many(named)
+        unknown = [auth_id for auth_id in named if auth_id not in known]
+        if 1 < len(unknown) <= MOST_AUTH_EVENTS:
+            found = await self._remote.events(server, room.room_id, room.version, unknown)
+            async with self._incoming.turns.of(room.room_id):
+                await self._incoming.outliers.add(room.nid, room.room_id, list(found.values()))
 
     async def _wanted(self, starts: Sequence[str], found: Sequence[Event]) -> list[Event]:
         """What leads back from the starts and has no place yet, causes first."""
