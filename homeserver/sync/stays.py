@@ -41,6 +41,13 @@ class Past:
         return any(event.membership == "join" for event in self.events)
 
     @property
+    def had_joined(self) -> bool:
+        """Whether that was at or before `after`."""
+        return any(
+            event.membership == "join" and (event.position or 0) <= self.after for event in self.events
+        )
+
+    @property
     def has_left(self) -> bool:
         """Whether being gone now is news."""
         passed = [self.at_since, *self.since_then[:-1]]

@@ -181,7 +181,7 @@ class SlidingSync:
             if (visit := self._visit(request, window, state, want, since[room_id], news)) is not None
         ]
         parts = await self._rooms.of(request, window, connection.number, visits, ignored)
-        starts = {room_id: start.since for room_id, start in since.items()}
+        starts = {room_id: start.of_extensions for room_id, start in since.items()}
         extended = await self._extensions.of(
             request, window, feed, state, selection.wanted, starts, news, parts.shown, ignored
         )
@@ -231,8 +231,9 @@ class SlidingSync:
             since = start.since if row.membership not in ("invite", "knock") else None
             return Visit(want, since, sent, known, was_joined=was_joined)
         expand = start.since is not None and want.limit > sent.limit
-        own_receipt = request.form.counts and any(
-            receipt.user_id == row.user_id for receipt in news.receipts.get(room_id, ())
+        own_receipt = request.form.counts and (
+            sent.upto is not None
+            or any(receipt.user_id == row.user_id for receipt in news.receipts.get(room_id, ()))
         )
         if (
             start.since is None
@@ -288,6 +289,13 @@ class _Start:
     told: int | None
     since: int | None
     past: Past | None = None
+
+    @property
+    def of_extensions(self) -> int | None:
+        """Of a room that was left and joined again all is told: what the connection has of it is old."""
+        if self.since is None and self.past is not None and self.past.had_joined:
+            return 0
+        return self.since
 
 
 def _name(required: Required, sent: Sent | None, state: State) -> str:
