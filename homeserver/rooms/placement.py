@@ -165,7 +165,7 @@ class Placement:
         was = tip.state.entries
         if current.snapshot == tip.state.snapshot:
             return []
-        delta = difference(was, current.entries)
+        delta = current.changes_since(tip.state)
         await self._known.load(entry.event_id for entry in delta.values() if entry is not None)
         changed = []
         for (type, user_id), entry in delta.items():
@@ -260,7 +260,7 @@ class Placement:
         if key is not None and self.simply_follows(tip):
             delta: Mapping[StateKey, StateEntry | None] = {key: current.entries[key]}
         else:
-            delta = difference(was, current.entries)
+            delta = current.changes_since(tip.state)
         for each, entry in delta.items():
             if each[0] == MEMBER:
                 before = was.get(each)
@@ -344,12 +344,3 @@ class Placement:
         else:
             create = redact_event(redacted)
         return replace(head, create=create, power=PowerLevels.of(self._room.version, create, power))
-
-
-def difference(was: Entries, now: Entries) -> dict[StateKey, StateEntry | None]:
-    """What changed from one state to the other; None for what is gone."""
-    delta: dict[StateKey, StateEntry | None] = {
-        key: entry for key, entry in now.items() if was.get(key) != entry
-    }
-    delta.update((key, None) for key in was if key not in now)
-    return delta

@@ -56,9 +56,32 @@ class RoomState:
             key: entry for key, entry in target.items() if self.entries.get(key) != entry
         }
         delta.update((key, None) for key in self.entries if key not in target)
+        return self.changed_by(delta, number)
+
+    def changed_by(
+        self, delta: Mapping[StateKey, StateEntry | None], number: int
+    ) -> tuple["RoomState", NewSnapshot | None]:
+        """The state with these entries; None for those that are taken away."""
         if not delta:
             return self, None
-        return self._with_delta(Map(target), delta, number)
+        entries = self.entries.mutate()
+        for key, entry in delta.items():
+            if entry is None:
+                del entries[key]
+            else:
+                entries[key] = entry
+        return self._with_delta(entries.finish(), dict(delta), number)
+
+    def changes_since(self, was: "RoomState") -> dict[StateKey, StateEntry | None]:
+        """What is other than in that state; None for what is gone.
+
+        The layers that both have say the same of both, so only the others are looked through.
+        """
+        shared = {layer.snapshot for layer in self._layers} & {layer.snapshot for layer in was._layers}
+        apart = [layer for layer in (*self._layers, *was._layers) if layer.snapshot not in shared]
+        keys = {key for layer in apart for key in layer.entries}
+        now, before = self.entries, was.entries
+        return {key: now.get(key) for key in keys if now.get(key) != before.get(key)}
 
     def _with_delta(
         self, entries: "Map[StateKey, StateEntry]", delta: dict[StateKey, StateEntry | None], number: int

@@ -27,7 +27,6 @@ log = Logger()
 
 REMEMBERED_RESOLUTIONS = 16
 NOTHING: Mapping[str, StoredEvent] = {}
-Resolved = tuple[dict[StateKey, str], dict[str, StateEntry]]
 
 
 class States:
@@ -69,11 +68,10 @@ class States:
             return known
         pending = {**at_hand, **room.pending}
         state_sets = [state.entries for state in distinct.values()]
-        started = time.perf_counter()
-        resolved, found = await self._db.read(_resolve, room.version, state_sets, pending)
-        entries = {key: found[event_id] for key, event_id in resolved.items() if event_id in found}
         base = distinct.get(room.tip.state.snapshot) or next(iter(distinct.values()))
-        merged, new = base.changed_to(entries, self._db.ids.snapshot())
+        started = time.perf_counter()
+        delta = await self._db.read(_resolve, room.version, state_sets, base.entries, pending)
+        merged, new = base.changed_by(delta, self._db.ids.snapshot())
         if new is not None:
             room.unsaved.append(new)
         log.info(
@@ -95,9 +93,10 @@ def _resolve(
     tx: Transaction,
     version: RoomVersion,
     state_sets: Sequence[Mapping[StateKey, StateEntry]],
+    base: Mapping[StateKey, StateEntry],
     pending: Mapping[str, StoredEvent],
-) -> Resolved:
-    """The resolved state as event IDs, and the entries of all events it may hold."""
+) -> dict[StateKey, StateEntry | None]:
+    """What the resolved state has else than `base`; None for what it lacks."""
     entries = {entry.event_id: entry for state in state_sets for entry in state.values()}
 
     def fetch(event_ids: Collection[str]) -> Mapping[str, Event]:
@@ -111,4 +110,11 @@ def _resolve(
         return {event_id: stored.event for event_id, stored in found.items()}
 
     ids = [{key: entry.event_id for key, entry in state.items()} for state in state_sets]
-    return state_resolution.resolve(version, ids, fetch), entries
+    resolved = state_resolution.resolve(version, ids, fetch)
+    delta: dict[StateKey, StateEntry | None] = {}
+    for key, event_id in resolved.items():
+        known = base.get(key)
+        if event_id in entries and (known is None or known.event_id != event_id):
+            delta[key] = entries[event_id]
+    delta.update((key, None) for key in base if key not in resolved)
+    return delta

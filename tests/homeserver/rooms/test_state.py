@@ -84,6 +84,24 @@ def test_the_layers_in_memory_are_those_that_are_written(script: list[Any]) -> N
             parent = layer.snapshot
 
 
+@given(steps, steps)
+def test_what_two_states_have_else(script: list[Any], other: list[Any]) -> None:
+    numbers = Numbers()
+    states = [state for state, _ in play(script, numbers)] or [EMPTY]
+    # Another branch from somewhere in the middle.
+    branch = states[len(states) // 2]
+    for step in other:
+        if isinstance(step[0], str):
+            branch, new = branch.with_event(step, numbers.entry(step), numbers.next())
+            numbers.snapshots.append(new)
+            states.append(branch)
+    for one in states:
+        for two in states:
+            changes = {key: entry for key, entry in two.entries.items() if one.entries.get(key) != entry}
+            gone = dict.fromkeys(key for key in one.entries if key not in two.entries)
+            assert two.changes_since(one) == {**changes, **gone}
+
+
 def test_a_room_of_many_members_has_few_layers() -> None:
     state, written = EMPTY, 0
     for number in range(1, 3001):
