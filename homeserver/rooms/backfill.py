@@ -238,10 +238,18 @@ class Backfill:
         ):
             work.redacted[target_id] = (redaction.event_id, redact_event(target.event).json)
 
+    def _came_meanwhile(self, room: Room, made_ready: StoredEvent) -> bool:
+        """Whether the event got its row, or its place, in another way since it was judged."""
+        event_id = made_ready.event_id
+        known = room.pending.get(event_id) or self._registry.events.cached(event_id)
+        return known is not None and (known.nid, known.position) != (made_ready.nid, made_ready.position)
+
     async def _write(self, room: Room, work: "_Chunk", starts: Sequence[str]) -> bool:
         async with self._incoming.turns.of(room.room_id):
             if self._registry.cached(room.room_id) is not room:
                 return False  # what was made ready belongs to the room as it was
+            if any(self._came_meanwhile(room, aside.stored) for aside in work.asides):
+                return False
             placed = [aside for aside in work.asides if aside.stored.status != REJECTED]
             for aside in reversed(placed):  # the older, the lower
                 if aside.stored.position is None:

@@ -193,7 +193,9 @@ class Incoming:
         its authorisation events that are not known."""
         missing = None
         async with self.turns.of(known.room.room_id):
-            known.room = await self._registry.get(known.room.room_id)
+            room = await self._registry.get(known.room.room_id)
+            if room is not known.room:
+                await known.start_over(room, events)
             async with self.placing.group(known) as group:
                 for number, event in enumerate(events):
                     try:

@@ -68,6 +68,15 @@ class Known:
         await self.load(wanted)
 
 
+    async def start_over(self, room: Room, events: Iterable[Event]) -> None:
+        """The room was loaded afresh. What was on its way to the database then may never have got there."""
+        self.room = room
+        self.events.clear()
+        await self.load(
+            each for event in events for each in (event.event_id, *event.prev_events, *event.auth_events)
+        )
+        await self.load(each for redactions in self.redactions.values() for each in redactions)
+
     async def look_again(self, event_id: str) -> None:
         """Has at hand what was stored about the event since, while others were placed or fetched."""
         if self.looked != (self.room, self.room.beside):

@@ -48,7 +48,10 @@ class States:
         for state in room.states.values():
             if state.snapshot == snapshot:
                 return state
-        return RoomState.from_layers(await self._db.read(snapshots.layers, snapshot))
+        layers = await self._db.read(snapshots.layers, snapshot)
+        if not layers:
+            raise RuntimeError(f"the state {snapshot} of {room.room_id} is not in the database")
+        return RoomState.from_layers(layers)
 
     async def merged(
         self, room: Room, states: Sequence[RoomState], at_hand: Mapping[str, StoredEvent] = NOTHING

@@ -1,15 +1,19 @@
 """Events made to do harm: whatever other servers send, a room here keeps its rules and goes on."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
+from twisted.internet.defer import DeferredList
 
 from homeserver.protocol.events import Event
 from homeserver.protocol.power_levels import PowerLevels
-from storage.events import ACCEPTED, REJECTED, SOFT_FAILED
+from storage import events as event_rows
+from storage.database import Transaction
+from storage.events import ACCEPTED, REJECTED, SOFT_FAILED, Aside, StoredEvent
 from tests.federation.synthetic_room import SyntheticRoom, forge
 from tests.homeserver.rooms.house import ALICE, BOB
-from tests.homeserver.rooms.neighbour import THERE
+from tests.homeserver.rooms.neighbour import THERE, Neighbour
 from tests.homeserver.rooms.test_incoming import OWNER, Pair, invite_of, read_all, stripped
 from tests.storage.conftest import SynchronousDatabase
 
@@ -289,3 +293,76 @@ def test_many_branches_do_not_pile_up(pair: Pair) -> None:
     assert len(pair.extremities(room.room_id)) <= 20
     assert events[-1].event_id in pair.extremities(room.room_id)
     assert len(pair.house.read(room.room_id, ALICE, limit=200)) == 150
+
+
+def test_what_fails_to_be_written_takes_nothing_with_it(pair: Pair) -> None:
+    """Events that stood on it are taken when it comes again; nothing remembers states that are nowhere."""
+    room = pair.shared_room(members=1, power={"state_default": 0})
+    house, room_id = pair.house, room.room_id
+    house.say(room_id, "mine")  # what comes makes a fork
+    first = room.send("m.room.topic", {"topic": "1"}, "", sender=MEMBER0)
+    after = room.say("after")
+    lost = room.say("lost", prev=first.prev_events)
+    last = room.make("m.room.message", {"body": "last"}, prev=[lost.event_id])
+    pair.there.hidden = {lost.event_id}
+    ours = house.run(house.registry.get(room_id))
+
+    def in_the_way(tx: Transaction) -> None:
+        """A row under the number that comes next."""
+        row = StoredEvent(room.make("x", {}), house.registry.db.ids.event() + 1, ours.nid, None, None, None)
+        event_rows.add_asides(tx, [Aside(row)])
+
+    async def while_it_is_under_way() -> dict[str, str | None]:
+        known = await pair.incoming.placing.know(ours, [first])
+        await house.registry.db.write(in_the_way)
+        outcomes: dict[str, str | None] = {}
+        written: dict[str, Any] = {}
+        waiting: Sequence[Event] = [first, last, after]
+        while waiting:
+            waiting = await pair.incoming._take(THERE, known, waiting, written, outcomes, bridging=True)
+            await DeferredList(list(written.values()), consumeErrors=True)
+        return outcomes
+
+    house.run(while_it_is_under_way())
+    assert pair.status(after) == ACCEPTED  # what was lost has come again
+    pair.there.hidden = set()
+    pair.take(first, last, after)
+    assert {pair.status(each) for each in (first, lost, last, after)} == {ACCEPTED}
+    assert pair.state(room_id)["m.room.topic", ""] == first.event_id
+
+
+class Interrupted(Neighbour):
+    """When it is asked for a state for the second time, something else happens first."""
+
+    meanwhile: Any = None
+    questions = 0
+
+    async def state_ids(self, server: str, room_id: str, event_id: str) -> tuple[list[str], list[str]]:
+        self.questions += 1
+        if self.meanwhile is not None and self.questions == 2:
+            await self.meanwhile()
+        return await super().state_ids(server, room_id, event_id)
+
+
+def test_what_arrives_while_history_is_fetched(pair: Pair) -> None:
+    there = Interrupted()
+    pair = Pair(pair.house.db, there)
+    room = pair.shared_room(members=1)
+    room_id, root = room.room_id, list(room.extremities)
+    one = room.chat(80)
+    left, room.extremities = room.extremities, root
+    two = room.chat(80, 80)
+    room.extremities += left
+    pair.take(room.say("last"))
+
+    async def meanwhile() -> None:
+        for event in (one[-30], two[-30]):
+            await pair.incoming.receive(THERE, room_id, [event])
+
+    ours = pair.house.run(pair.house.registry.get(room_id))
+    there.meanwhile, there.questions = meanwhile, 0
+    read_all(pair, room_id)
+    assert there.questions > 2
+    assert pair.house.registry.cached(room_id) is ours  # nothing failed to be written
+    again = read_all(pair, room_id)
+    assert len(again) == len(set(again)) and set(room.events) <= set(again)

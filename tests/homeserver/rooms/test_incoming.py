@@ -26,9 +26,9 @@ VERSIONS = ["1", "2", "3", "6", "9", "10", "11", "12"]
 class Pair:
     """This server and another that share rooms."""
 
-    def __init__(self, db: SynchronousDatabase) -> None:
+    def __init__(self, db: SynchronousDatabase, there: Neighbour | None = None) -> None:
         self.house = House(db)
-        self.there = Neighbour()
+        self.there = there or Neighbour()
         remote: Any = self.there  # which shakes no hands
         self.incoming = Incoming(self.house.registry, remote, "here")
         self.backfill = Backfill(self.house.registry, remote, self.incoming, "here")
