@@ -14,7 +14,7 @@ from typing import Any, Protocol
 import orjson
 from twisted.logger import Logger
 
-from homeserver.errors import Forbidden, MatrixError, RemoteError
+from homeserver.errors import Forbidden, MatrixError, NotFound, RemoteError
 from homeserver.protocol.events import Event
 from homeserver.protocol.ids import server_of
 from homeserver.protocol.room_versions import RoomVersion
@@ -63,9 +63,9 @@ class RemoteMembership:
         """For a room's handshakes. Whoever's turn it is looks again at what is known."""
 
     async def join(self, room_id: str, user_id: str, content: Content, via: Iterable[str]) -> None:
-        """Joins through one of these servers, or of those that the user's invite and the room ID name."""
-        invite = await self._row(room_id, user_id)
-        servers = self._candidates([*via, *_named_by(invite), server_of(room_id)])
+        """Joins through one of these servers, or those that the user's invite or our memory names."""
+        row = (await self._registry.memberships.of(user_id)).get(room_id)
+        servers = self._candidates([*via, *_named_by(row), *await self._remembered(room_id)])
 
         async def through(server: str) -> None:
             template = await self._remote.make_join(server, room_id, user_id)
@@ -75,7 +75,7 @@ class RemoteMembership:
         await ask_around(self._registry.clock, servers, through, "Joining the room")
 
     async def knock(self, room_id: str, user_id: str, content: Content, via: Iterable[str]) -> None:
-        servers = self._candidates([*via, server_of(room_id)])
+        servers = self._candidates([*via, *await self._remembered(room_id)])
 
         async def through(server: str) -> None:
             template = await self._remote.make_knock(server, room_id, user_id)
@@ -147,8 +147,13 @@ class RemoteMembership:
     def _candidates(self, names: Iterable[str]) -> list[str]:
         return candidates(names, self._own, self.speaks_with)
 
-    async def _row(self, room_id: str, user_id: str) -> Membership | None:
-        return (await self._registry.memberships.of(user_id)).get(room_id)
+    async def _remembered(self, room_id: str) -> list[str]:
+        """The server in the room's ID, and those that were in the room when we last heard of it."""
+        try:
+            room = await self._registry.get(room_id)
+        except NotFound:
+            return [server_of(room_id)]
+        return [server_of(room_id), *room.tip.servers]
 
     def _event(self, template: Template, room_id: str, user_id: str, content: Content) -> Event:
         return event_from(
@@ -184,9 +189,8 @@ class RemoteMembership:
 
 
 def _named_by(row: Membership | None) -> list[str]:
-    """The servers of those who invited the user and of whose events the invite or knock shows."""
+    """The servers of who invited the user, or put them out, and of whose events an invite or knock shows."""
     if row is None:
         return []
     shown = orjson.loads(row.invite_state) if row.invite_state is not None else []
-    inviter = [row.sender] if row.membership == "invite" else []
-    return [server_of(user_id) for user_id in (*inviter, *(each["sender"] for each in shown))]
+    return [server_of(user_id) for user_id in (row.sender, *(each["sender"] for each in shown))]

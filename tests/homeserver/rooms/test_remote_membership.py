@@ -95,6 +95,14 @@ def test_the_inviter_s_server_is_asked_without_being_named(house: House) -> None
     assert world.asked == [("make_join", "friend"), ("send_join", "friend")]
 
 
+def test_a_room_that_was_left_is_remembered(house: House) -> None:
+    world = World(house, there=Resident())
+    room_id = restricted_room_of_zoe(house, admits_from=house.room())
+    house.leave(room_id, BOB)
+    world.join(room_id, BOB)
+    assert world.asked == [("make_join", "there"), ("send_join", "there")]
+
+
 def test_no_more_than_some_servers_are_asked(house: House) -> None:
     world = World(house)
     world.fails(BadGateway, house.rooms.join, ROOM, ALICE, via=[f"s{n}" for n in range(100)])
