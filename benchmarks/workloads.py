@@ -165,12 +165,16 @@ ROOM_LIST = orjson.dumps({
 async def prepare_many_rooms(world: World) -> None:
     if world.busy:
         return
-    world.busy = await world.accounts("busy", 2)
-    rooms = [
-        functools.partial(world.busy[0].create_room, preset="private_chat", name=f"Room {number}")
-        for number in range(MANY_ROOMS)
-    ]
-    await in_parallel(rooms, 8)
+    [busy] = await world.accounts("busy", 1)
+    world.busy = [busy, *(Wire(busy.port, busy.token) for _ in range(7))]
+
+    async def create(wire: Wire, numbers: range) -> None:
+        for number in numbers:
+            await wire.create_room(preset="private_chat", name=f"Room {number}")
+
+    shares = [range(first, MANY_ROOMS, 8) for first in range(8)]
+    pairs = zip(world.busy, shares, strict=True)
+    await in_parallel([functools.partial(create, wire, numbers) for wire, numbers in pairs], 8)
 
 
 async def sliding_sync(wire: Wire, pos: str = "") -> str:

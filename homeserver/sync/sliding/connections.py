@@ -98,14 +98,18 @@ class State:
 EMPTY = State(Map(), Map(), frozenset())
 
 
+_Key = tuple[str, str, str]
+
+
 class Connection:
     """`confirmed`: the version the client is known to have; `states` holds it and what was issued since.
 
-    `answered`: the latest position from which it was answered.
+    `answered`: the latest position from which it was answered. `begins_as`: it is not stored yet.
     """
 
     __slots__ = (
-        "answered", "asked", "confirmed", "layers", "newest", "number", "settled", "states", "used_ms",
+        "answered", "asked", "begins_as", "confirmed", "layers", "newest", "number",
+        "settled", "states", "used_ms",
     )  # fmt: skip
 
     def __init__(self, number: int, states: dict[int, State], layers: int, used_ms: int) -> None:
@@ -116,6 +120,7 @@ class Connection:
         self.layers = layers
         self.used_ms = used_ms
         self.answered = 2**63
+        self.begins_as: _Key | None = None
         # The last request and what it found settled: see `homeserver.sync.sliding.service`.
         self.asked: SlidingRequest | None = None
         self.settled: Any = None
@@ -123,9 +128,6 @@ class Connection:
     @property
     def weight(self) -> int:
         return max((len(state.rooms) for state in self.states.values()), default=0) + 10
-
-
-_Key = tuple[str, str, str]
 
 
 class Connections:
@@ -145,7 +147,7 @@ class Connections:
         now = self._clock.now_ms()
         if request.pos is None:
             connection = Connection(secrets.randbits(53), {0: EMPTY}, 0, now)
-            await self._db.write(_begin, *key, connection.number, now, self._expire_before(now))
+            connection.begins_as = key
             self._keep(key, connection)
             return connection, EMPTY
         connection = await self._find(key, request.pos.connection)
@@ -168,7 +170,13 @@ class Connections:
     async def save(self, connection: Connection, base: int, state: State) -> int:
         """Stores what the client will have once it has the answer; the version."""
         before = connection.states.get(base)
+        begin = None
+        if connection.begins_as is not None:
+            begin = (*connection.begins_as, connection.number, connection.used_ms)
+            connection.begins_as = None
         if before is state:
+            if begin is not None:
+                await self._db.write(_begin, begin, self._expire_before(connection.used_ms))
             return base
         if before is None:
             raise UnknownPos
@@ -179,7 +187,11 @@ class Connections:
             connection.layers = 1
         connection.states = {base: before, version: state}
         difference = state.difference(before)
-        await self._db.write(store.add, connection.number, base, folded, version, difference)
+        added = (connection.number, base, folded, version, difference)
+        if begin is not None:
+            await self._db.write(_begin, begin, self._expire_before(connection.used_ms), added)
+        else:
+            await self._db.write(store.add, *added)
         return version
 
     @staticmethod
@@ -236,8 +248,13 @@ class Connections:
 
 
 def _begin(
-    tx: Transaction, user_id: str, device_id: str, conn_id: str, number: int, now: int, expire: int | None
+    tx: Transaction,
+    begin: tuple[str, str, str, int, int],
+    expire: int | None,
+    added: tuple[int, int, bytes | None, int, bytes] | None = None,
 ) -> None:
     if expire is not None:
         store.expire(tx, expire)
-    store.begin(tx, user_id, device_id, conn_id, number, now)
+    store.begin(tx, *begin)
+    if added is not None:
+        store.add(tx, *added)

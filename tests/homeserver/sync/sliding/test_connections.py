@@ -36,7 +36,10 @@ class Phone:
     ) -> tuple[Connection, State]:
         pos = SlidingToken(StreamToken(1), number, version) if number is not None else None
         request = SlidingRequest(user_id=user, device_id="D", form=ACCEPTED, conn_id=conn_id, pos=pos)
-        return run(self.connections.open(request))
+        connection, state = run(self.connections.open(request))
+        if number is None:
+            self.save(connection, 0, state)  # it is stored with its first answer
+        return connection, state
 
     def save(self, connection: Connection, base: int, state: State) -> int:
         return run(self.connections.save(connection, base, state))
