@@ -32,6 +32,7 @@ MOST_FETCHED = 20
 # With more state missing than this, all of it is asked for at once instead of one by one.
 FEW_EVENTS = 40
 MOST_STATE = 200_000
+# For all that came at once: who sends twenty events, each on twenty that nobody knows, has us ask no more.
 MOST_MISSING = 20
 
 
@@ -85,7 +86,8 @@ class Gaps:
     async def state_at(self, origin: str, known: Known, missing: Sequence[str]) -> None:
         """Stores these events, from beyond a gap, with the state they stand on. Raises RemoteError."""
         room = known.room
-        if len(missing) > MOST_MISSING:
+        known.states_asked += len(missing)
+        if known.states_asked > MOST_MISSING:
             raise RemoteError("Too many previous events are missing.")
         found = await self._remote.events(origin, room.room_id, room.version, missing)
         for event_id in missing:

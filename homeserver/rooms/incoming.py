@@ -218,10 +218,12 @@ class Incoming:
             earlier = await self.gaps.earlier_events(origin, known.room, event)
             if earlier:
                 between = await self.placing.know(known.room, earlier)
+                between.states_asked = known.states_asked
                 while earlier:
                     # Only the first ones lack something, and asking once more would not help them.
                     earlier = await self._take(origin, between, earlier, written, {}, bridging=False)
                 known.events.update(between.events)
+                known.states_asked = between.states_asked
                 missing = await self._missing(known, event)
         if missing:
             await self.gaps.state_at(origin, known, missing)

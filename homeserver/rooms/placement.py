@@ -46,6 +46,8 @@ class Known:
     """Those that known events stand on: their part in the state is played."""
     looked: tuple[Room, int] | None = None
     """The room, and what stood beside its timeline, when all this was read."""
+    states_asked: int = 0
+    """For how many events another server was asked for the state."""
 
     def stored(self, event_id: str) -> StoredEvent | None:
         return (

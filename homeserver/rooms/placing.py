@@ -40,6 +40,7 @@ from storage.memberships import Membership
 log = Logger()
 MOST_PASSED_OVER = 100
 MANY_EXTREMITIES = 20
+MOST_EXTREMITIES = 50
 
 
 class MissingEvents(RemoteError):
@@ -222,7 +223,6 @@ class Group:
             extremities = await self._extremities(placement)
         if last:
             states = [await self._state_after(each) for each in extremities]
-            extremities = _thinned(extremities, states)
             current = await self._placing.states.merged(self.known.room, states, self.known.events)
             changed = await placement.changed_members(tip, current)
         append = placement.append(tip, current, extremities, changed)
@@ -236,7 +236,7 @@ class Group:
             self._afterwards.append(afterwards)
 
     async def _extremities(self, placement: "Placement") -> tuple[str, ...]:
-        """The room's extremities with this event, which comes last.
+        """The room's extremities with this event, which comes last, unless there are too many.
 
         Where it stands on events outside the timeline (rejected, soft-failed, from a gap), what those stood
         on is no extremity any more either.
@@ -253,7 +253,14 @@ class Group:
             if stored is not None and stored.position is None:
                 queue.extend(stored.event.prev_events)
         kept = [each for each in self.tip.extremities if each not in covered]
-        return (*kept, placement.event.event_id)
+        extremities = (*kept, placement.event.event_id)
+        if len(extremities) > MANY_EXTREMITIES:
+            extremities = _thinned(extremities, [await self._state_after(each) for each in extremities])
+        if len(extremities) > max(MOST_EXTREMITIES, len(self.tip.extremities)):
+            # One branch more, each with a state of its own: nobody could go on resolving them. What this one
+            # says counts as soon as the room goes on from it.
+            return self.tip.extremities
+        return extremities
 
     async def _state_after(self, event_id: str) -> RoomState:
         await self.known.load([event_id])

@@ -366,3 +366,48 @@ def test_what_arrives_while_history_is_fetched(pair: Pair) -> None:
     assert pair.house.registry.cached(room_id) is ours  # nothing failed to be written
     again = read_all(pair, room_id)
     assert len(again) == len(set(again)) and set(room.events) <= set(again)
+
+
+def test_many_branches_with_states_of_their_own(pair: Pair) -> None:
+    room = pair.shared_room(members=1)
+    room_id, root = room.room_id, list(room.extremities)
+    ban = room.make("m.room.member", {"membership": "ban"}, f"@evil:{THERE}", prev=root)
+    pair.take(room.add(ban))
+    events = [
+        room.make("m.room.member", {"membership": "join", "displayname": str(n)}, MEMBER0, sender=MEMBER0,
+                  prev=root)
+        for n in range(150)
+    ]  # fmt: skip
+    for start in range(0, 150, 50):
+        pair.take(*events[start : start + 50])
+    assert len(pair.extremities(room_id)) == 50
+    assert pair.members(room_id)[f"@evil:{THERE}"] == "ban"
+    # Who goes on from there is heard.
+    for event in events[:20]:
+        room.add(event)
+    name = room.make("m.room.name", {"name": "x"}, "", prev=[each.event_id for each in events[:20]])
+    pair.take(name)
+    assert pair.state(room_id)["m.room.name", ""] == name.event_id
+    assert len(pair.extremities(room_id)) == 31
+    for _ in range(5):
+        pair.house.say(room_id, "here")
+    assert len(pair.extremities(room_id)) == 1
+    assert pair.members(room_id)[f"@evil:{THERE}"] == "ban"
+
+
+def test_a_web_of_events_that_nobody_knows(pair: Pair) -> None:
+    room = pair.shared_room(members=1)
+    state = room.state
+
+    def unknown(prev: list[str]) -> str:
+        event = room.make("m.room.message", {"body": "x"}, prev=prev, auth=auth)
+        room.events[event.event_id] = event
+        room.state_after[event.event_id] = state
+        return event.event_id
+
+    auth = room.auth_of(state, "m.room.message", OWNER, None, {})
+    layer = [unknown([unknown([unknown(list(room.extremities))]) for _ in range(20)]) for _ in range(20)]
+    pair.receive(*(room.make("m.room.message", {"body": str(n)}, prev=layer, auth=auth) for n in range(5)))
+    assert pair.there.asked.count("state_ids") <= 20
+    room.extremities = room.extremities[:1]
+    pair.take(room.say("and on"))
