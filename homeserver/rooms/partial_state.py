@@ -23,7 +23,7 @@ from homeserver.rooms.gaps import entries_of
 from homeserver.rooms.head import MEMBER, StateCompleted, local_users, membership_row
 from homeserver.rooms.outliers import Outliers
 from homeserver.rooms.placement import Known
-from homeserver.rooms.registry import Batch, Registry, Room
+from homeserver.rooms.registry import Batch, Registry, Room, RoomMovedOn
 from homeserver.rooms.remote import RemoteRooms
 from homeserver.rooms.state import RoomState, StateEntry, StateKey
 from homeserver.rooms.turns import Turns
@@ -31,7 +31,7 @@ from storage import events as event_rows
 from storage import graph, snapshots, state_at
 from storage import memberships as membership_rows
 from storage.database import Transaction
-from storage.events import StoredEvent
+from storage.events import SOFT_FAILED, StoredEvent
 from storage.memberships import Membership
 
 log = Logger()
@@ -112,7 +112,7 @@ class PartialState:
                     entries = entries_of(server, room_id, stored)
                     events = {each.event_id: each for each in stored}
                     await self._enter(room_id, event_id, entries, events)
-            except RemoteError as error:
+            except (RemoteError, RoomMovedOn) as error:
                 log.info("{server} gives no whole state of {room}: {error}", server=server, room=room_id,
                          error=error)  # fmt: skip
                 continue
@@ -222,6 +222,8 @@ class PartialState:
                     entries[key] = replaced
             state, new = room.tip.state.changed_to(entries, self._registry.db.ids.snapshot())
             await self._registry.submit(room, Batch(room.tip), _hiding(room, failed, state, new))
+            for stored in self._registry.events.share(failed):
+                stored.status = SOFT_FAILED
             self._registry.forget(room.room_id)
         finally:
             room.held = None

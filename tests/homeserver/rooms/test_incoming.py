@@ -450,6 +450,7 @@ def test_members_come_after_a_join_without_them(pair: Pair) -> None:
     pair.house.run(pair.incoming.partial.whole(room.room_id))
     assert pair.state(room.room_id) == dict(room.state)
     assert pair.house.read(room.room_id, ALICE) == ["mine", "theirs"]
+    assert pair.status(lie) == SOFT_FAILED
     joined = [user for user, membership in pair.members(room.room_id).items() if membership == "join"]
     assert sorted(joined) == room.joined()
     whole = pair.house.run(pair.house.registry.get(room.room_id))
