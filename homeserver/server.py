@@ -41,6 +41,8 @@ from homeserver.rooms.reports import Reports
 from homeserver.rooms.rooms import Rooms
 from homeserver.rooms.serialize import Serializer
 from homeserver.rooms.upgrade import Upgrades
+from homeserver.search.index import SearchIndex
+from homeserver.search.service import Search
 from homeserver.sync.filters import Filters
 from homeserver.sync.notifier import Notifier
 from homeserver.sync.presence import Presence
@@ -105,6 +107,9 @@ class Server:
     serializer: Serializer
     directory: Directory
     public_rooms: PublicRooms
+    # finding; None if the server's owner does not want it
+    search_index: SearchIndex | None
+    search: Search | None
     # what is new
     notifier: Notifier
     sync: Sync

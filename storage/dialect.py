@@ -1,6 +1,8 @@
 """What differs between SQLite and PostgreSQL, and nothing else does.
 
-SQL is written once, with `?` for parameters, `INTEGER`, `TEXT` and `BLOB` for columns.
+SQL is written once, with `?` for parameters, `INTEGER`, `TEXT` and `BLOB` for columns. In the schema, a
+statement for one engine only begins with `@sqlite` or `@postgres`. (Full-text search is another matter on
+each of them: see `storage.search`.)
 """
 
 import functools
@@ -12,6 +14,15 @@ import orjson
 
 _COLUMN_TYPES = {"INTEGER": "BIGINT", "BLOB": "BYTEA"}
 _TYPE_WORDS = re.compile(r"\b(INTEGER|BLOB)\b")
+_ONLY_FOR = re.compile(r"@(\w+)\s+")
+
+
+def _own(sql: str, engine: str) -> str:
+    """The statement if it is for this engine, else an empty one."""
+    only = _ONLY_FOR.match(sql)
+    if only is None:
+        return sql
+    return sql[only.end() :] if only[1] == engine else ""
 
 
 class SQLite:
@@ -23,7 +34,8 @@ class SQLite:
 
     @staticmethod
     def ddl(sql: str) -> str:
-        return sql
+        """A statement of the schema, empty if it is for the other engine."""
+        return _own(sql, "sqlite")
 
     @staticmethod
     def any(column: str) -> str:
@@ -53,7 +65,7 @@ class PostgreSQL:
 
     @staticmethod
     def ddl(sql: str) -> str:
-        return _TYPE_WORDS.sub(lambda match: _COLUMN_TYPES[match[1]], sql)
+        return _TYPE_WORDS.sub(lambda match: _COLUMN_TYPES[match[1]], _own(sql, "postgres"))
 
     @staticmethod
     def any(column: str) -> str:

@@ -68,7 +68,8 @@ def upgrade(engine: Engine) -> list[str]:
                 continue
             tx = Transaction(engine.begin(connection), engine.dialect)
             for statement in migration.statements():
-                tx.execute(engine.dialect.ddl(statement))
+                if ddl := engine.dialect.ddl(statement):
+                    tx.execute(ddl)
             digest = hashlib.sha256(migration.sql.encode()).hexdigest()
             row = (migration.number, migration.name, digest)
             tx.insert("schema_version", ("number", "name", "digest"), [row])

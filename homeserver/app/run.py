@@ -84,6 +84,8 @@ async def _listen(config: Config, server: Server) -> None:
             port = _open(config, listener, address, factory)
             log.info("listening on {address}", address=port.getHost())
     await server.sender.start()
+    if server.search_index is not None:
+        await server.search_index.start()
     log.info("Hearth serves {name}", name=config.server_name)
 
 
@@ -113,6 +115,8 @@ def _failed(failure: Any, failures: list[Any]) -> None:
 def _stop(server: Server, pool: ThreadPool) -> "Deferred[None]":
     async def stop() -> None:
         await server.sender.stop()
+        if server.search_index is not None:
+            await server.search_index.stop()
         await server.devices.flush()
         await server.presence.stop()
         server.typing.stop_all()

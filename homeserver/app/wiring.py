@@ -71,6 +71,8 @@ from homeserver.rooms.rooms import Rooms
 from homeserver.rooms.serialize import Serializer
 from homeserver.rooms.sharing import Sharing
 from homeserver.rooms.upgrade import Upgrades
+from homeserver.search.index import SearchIndex
+from homeserver.search.service import Search
 from homeserver.server import PublicFacts, Server
 from homeserver.sync.account_data_part import AccountDataPart
 from homeserver.sync.ephemeral import Ephemeral
@@ -164,6 +166,13 @@ def build(config: Config, engine: Engine, signing_key: SigningKey, reactor: Any,
     backfill = Backfill(registry, federation.rooms, incoming, name)
     history = History(registry, account_data.ignored_users, backfill.down_to, incoming.partial.whole)
     aggregations = Aggregations(db, account_data.ignored_users)
+
+    # finding
+    search_index = SearchIndex(db, clock) if config.enable_search else None
+    search = None
+    if search_index is not None:
+        db.follow(search_index.follow)
+        search = Search(db, search_index, memberships, history, events, account_data.ignored_users)
 
     async def has_account(user_id: str) -> bool:
         return await accounts.get(user_id) is not None
@@ -317,6 +326,8 @@ def build(config: Config, engine: Engine, signing_key: SigningKey, reactor: Any,
         serializer=serializer,
         directory=directory,
         public_rooms=public_rooms,
+        search_index=search_index,
+        search=search,
         notifier=notifier,
         sync=sync,
         sliding_sync=sliding_sync,

@@ -53,6 +53,7 @@ from homeserver.client import room_state as room_state
 from homeserver.client import room_summary as room_summary
 from homeserver.client import room_upgrades as room_upgrades
 from homeserver.client import rooms as rooms
+from homeserver.client import search as search
 from homeserver.client import sliding_sync as sliding_sync
 from homeserver.client import space_hierarchy as space_hierarchy
 from homeserver.client import sync as sync

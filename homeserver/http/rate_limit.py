@@ -50,6 +50,7 @@ DEFAULT_RATES: Mapping[str, Rate] = {
     "login_account": Rate(per_second=0.2, burst=20),
     "login_failed": Rate(per_second=0.2, burst=10),
     "report": Rate(per_second=0.2, burst=20),
+    "search": Rate(per_second=5, burst=50),
     "login_token": Rate(per_second=1 / 60, burst=3),
 }
 

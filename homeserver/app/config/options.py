@@ -205,6 +205,9 @@ class Config:
         "somebody hung up, in case they cannot say so themselves.",
         example="24h",
     )
+    enable_search: bool = option(
+        True, "Whether people can search the messages of their rooms. It costs an index of all that was said."
+    )
     limit_remote_rooms: LimitRemoteRooms = option(
         LimitRemoteRooms(), "Keeping small servers out of rooms too big for them.", planned=True
     )
