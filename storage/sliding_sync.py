@@ -104,7 +104,10 @@ def _delete(tx: Transaction, numbers: Collection[int]) -> None:
 
 
 class RoomFacts(NamedTuple):
-    """`position` of the last event, `bump` of the last one that counts as activity (0: none is known)."""
+    """`position` of the last event, `bump` of the last one that counts as activity (0: none is known).
+
+    `visibilities`: every event that ever set the history visibility.
+    """
 
     room_id: str
     nid: int
@@ -112,6 +115,7 @@ class RoomFacts(NamedTuple):
     bump: int
     create: bytes | None
     encrypted: bool
+    visibilities: list[bytes]
 
 
 def room_facts(tx: Transaction, room_ids: Collection[str]) -> list[RoomFacts]:
@@ -127,17 +131,29 @@ def room_facts(tx: Transaction, room_ids: Collection[str]) -> list[RoomFacts]:
     numbers = tx.array([nid for _, nid, _, _ in rows])
     creates: dict[int, bytes] = {}
     encrypted: set[int] = set()
+    visibilities: dict[int, list[bytes]] = {}
     for room, type, json in tx.all(
         f"SELECT room, type, json FROM event WHERE {tx.any('room')}"
-        " AND type IN ('m.room.create', 'm.room.encryption') AND state_key = '' AND status = 0",
+        " AND type IN ('m.room.create', 'm.room.encryption', 'm.room.history_visibility')"
+        " AND state_key = '' AND (status = 0 OR type = 'm.room.history_visibility')",
         [numbers],
     ):
         if type == "m.room.create":
             creates[room] = bytes(json)
-        else:
+        elif type == "m.room.encryption":
             encrypted.add(room)
+        else:
+            visibilities.setdefault(room, []).append(bytes(json))
     return [
-        RoomFacts(room_id, nid, position, bump or 0, creates.get(nid), nid in encrypted)
+        RoomFacts(
+            room_id,
+            nid,
+            position,
+            bump or 0,
+            creates.get(nid),
+            nid in encrypted,
+            visibilities.get(nid, []),
+        )
         for room_id, nid, position, bump in rows
     ]
 

@@ -6,9 +6,11 @@ room that somebody is only invited to, the stripped state that came with the inv
 
 from collections import OrderedDict
 from collections.abc import Collection, Sequence
+from typing import Any
 
 import orjson
 
+from homeserver.protocol import visibility
 from homeserver.rooms.head import Committed
 from storage import sliding_sync as store
 from storage.database import Change, Database
@@ -16,23 +18,34 @@ from storage.memberships import Membership
 
 CREATE = "m.room.create"
 ENCRYPTION = "m.room.encryption"
+VISIBILITY = "m.room.history_visibility"
 BUMP_TYPES = frozenset(store.BUMP_TYPES)
 _SHOWN_MOST = 10_000
 
 
 class Facts:
-    """`position` of the last event, `bump` of the last one that counts as activity."""
+    """`position` of the last event, `bump` of the last one that counts as activity.
 
-    __slots__ = ("bump", "encrypted", "nid", "position", "room_type")
+    `open`: the history was never hidden from anybody who is a member now.
+    """
+
+    __slots__ = ("bump", "encrypted", "nid", "open", "position", "room_type")
 
     def __init__(
-        self, nid: int, position: int, bump: int, room_type: str | None, encrypted: bool
+        self,
+        nid: int,
+        position: int,
+        bump: int,
+        room_type: str | None,
+        encrypted: bool,
+        is_open: bool = False,
     ) -> None:
         self.nid = nid
         self.position = position
         self.bump = bump
         self.room_type = room_type
         self.encrypted = encrypted
+        self.open = is_open
 
 
 class RoomFacts:
@@ -60,7 +73,10 @@ class RoomFacts:
             self._meanwhile = [each for each in self._meanwhile if each is not meanwhile]
         for row in rows:
             room_type = _room_type(orjson.loads(row.create).get("content")) if row.create else None
-            self._known[row.room_id] = Facts(row.nid, row.position, row.bump, room_type, row.encrypted)
+            is_open = all(_is_open(orjson.loads(json).get("content")) for json in row.visibilities)
+            self._known[row.room_id] = Facts(
+                row.nid, row.position, row.bump, room_type, row.encrypted, is_open
+            )
         for position, committed in meanwhile:
             self._apply(position, committed)
         while len(self._known) > self._most:
@@ -95,6 +111,12 @@ class RoomFacts:
                 facts.room_type = _room_type(event.content)
             elif event.type == ENCRYPTION:
                 facts.encrypted = True
+            elif event.type == VISIBILITY:
+                facts.open = facts.open and _is_open(event.content)
+
+
+def _is_open(content: dict[str, Any] | None) -> bool:
+    return visibility.sees_all_while_joined([visibility.history_visibility(content)])
 
 
 def _room_type(content: object) -> str | None:

@@ -35,7 +35,7 @@ from homeserver.sync.sliding.connections import Sent
 from homeserver.sync.sliding.request import SlidingRequest
 from homeserver.sync.sliding.required_state import MEMBER, Required
 from homeserver.sync.sliding.room_list import Wanted
-from homeserver.sync.sliding.timelines import Past, last_timelines, shared, sync_request
+from homeserver.sync.sliding.timelines import Past, last_timelines, recent, shared, sync_request
 from homeserver.sync.tokens import StreamToken
 from storage.database import Database
 from storage.events import StoredEvent
@@ -165,16 +165,21 @@ class RoomParts:
         upto = window.upto.position
         news: dict[str, Timeline] = {}
         by_limit: dict[int, list[Reading]] = {}
+        past: dict[str, Timeline] = {}
         pasts = []
         for visit in visits:
             room, limit = rooms[visit.room_id], visit.want.limit
             if visit.since is None or visit.expand:
-                pasts.append(Past(room.nid, room.room_id, limit))
+                last = recent(room, visit.want.entry, limit, upto, ignored)
+                if last is not None:
+                    past[visit.room_id] = last
+                else:
+                    pasts.append(Past(room.nid, room.room_id, limit))
             if visit.since is not None:
                 asked = sync_request(request.user_id, request.device_id, limit)
-                recent = recent_timeline(room, asked, visit.since, upto, ignored)
-                if recent is not None:
-                    news[visit.room_id] = recent
+                since_then = recent_timeline(room, asked, visit.since, upto, ignored)
+                if since_then is not None:
+                    news[visit.room_id] = since_then
                 else:
                     reader = Reader(request.user_id, True, ignored)
                     reading = Reading(room.nid, room.room_id, visit.since, upto, reader, sees_all=True)
@@ -182,10 +187,9 @@ class RoomParts:
         for limit, readings in by_limit.items():
             asked = sync_request(request.user_id, request.device_id, limit)
             news.update(shared(await self._db.read(stored_timelines, readings, asked), self._rooms.events))
-        past: dict[str, Timeline] = {}
         if pasts:
-            past = await self._db.read(last_timelines, request.user_id, pasts, upto, ignored)
-            shared(past, self._rooms.events)
+            found = await self._db.read(last_timelines, request.user_id, pasts, upto, ignored)
+            past.update(shared(found, self._rooms.events))
         works = []
         for visit in visits:
             room_id, room = visit.room_id, rooms[visit.room_id]

@@ -10,6 +10,7 @@ when it is asked for it is told from there.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any
 
 import orjson
@@ -302,4 +303,9 @@ def _name(required: Required, sent: Sent | None, state: State) -> str:
     """The name of a wish, without working it out for each room again."""
     if sent is not None and state.required.get(sent.required) == required:
         return sent.required
+    return _new_name(required)
+
+
+@lru_cache(maxsize=1024)
+def _new_name(required: Required) -> str:
     return required.name

@@ -6,16 +6,19 @@ them. The others are judged event by event, as /sync does it.
 
 from collections import defaultdict
 from collections.abc import Sequence
+from functools import cache
 from typing import NamedTuple
 
 import orjson
 
 from homeserver.protocol import visibility
 from homeserver.rooms.event_store import EventStore
+from homeserver.rooms.registry import Room
 from homeserver.rooms.sight import Reader
 from homeserver.sync.filter_rules import Filter, RoomEventFilter, RoomFilter
 from homeserver.sync.request import SyncRequest
 from homeserver.sync.room_parts import Reading, Timeline, stored_timeline
+from homeserver.sync.sliding.room_list import Entry
 from storage import sliding_sync as store
 from storage.database import Transaction
 
@@ -30,10 +33,30 @@ class Past(NamedTuple):
 
 def sync_request(user_id: str, device_id: str, limit: int) -> SyncRequest:
     """What /sync would be asked, to be told the same of a room."""
-    timeline = RoomEventFilter(limit=limit)
-    return SyncRequest(
-        user_id, device_id, None, Filter(room=RoomFilter(timeline=timeline)), use_state_after=True
-    )
+    return SyncRequest(user_id, device_id, None, _filter(limit), use_state_after=True)
+
+
+@cache
+def _filter(limit: int) -> Filter:
+    return Filter(room=RoomFilter(timeline=RoomEventFilter(limit=limit)))
+
+
+def recent(
+    room: Room, entry: Entry, limit: int, upto: int, ignored: frozenset[str]
+) -> Timeline | None:
+    """The last events of a room from memory; None where they are not all there, or not all to be seen.
+
+    The reader joined before the first of them, so was in the room at each.
+    """
+    if ignored or not entry.facts.open:
+        return None
+    events = [stored for stored in room.timeline if (stored.position or 0) <= upto]
+    if len(events) <= limit and room.timeline_from > 0:
+        return None
+    kept = events[len(events) - limit :] if len(events) > limit else events
+    if kept and (kept[0].position or 0) < entry.row.position:
+        return None
+    return Timeline(kept, len(events) > limit, {}, {}, kept, upto)
 
 
 def last_timelines(
