@@ -12,6 +12,7 @@ from federation.inspection import Inspector
 from federation.key_documents import OwnKeys
 from federation.keyring import Keyring
 from federation.notary import NotaryService
+from federation.policy_servers import PolicyServersClient
 from federation.receiver import Receiver
 from federation.rooms_client import RoomsClient
 from federation.whitelist import Whitelist
@@ -27,6 +28,7 @@ class Federation:
     keyring: Keyring
     inspector: Inspector
     rooms: RoomsClient
+    policy_servers: PolicyServersClient
     notary: NotaryService
     destinations: Destinations
     whitelist: Whitelist

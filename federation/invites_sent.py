@@ -16,6 +16,7 @@ async def issue(server: Server, room_id: str, proposal: Proposal) -> None:
     Raises Forbidden where the room's rules do not allow it, and BadState where that server does not sign.
     """
     event, shown = await server.rooms.propose(room_id, proposal)
+    event = await server.rooms.endorsed(room_id, event)
     destination = server_of(proposal.state_key or "")
     if destination != server.config.server_name:
         state = [each.pdu for each in shown]

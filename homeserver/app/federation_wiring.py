@@ -15,6 +15,7 @@ from federation.key_documents import OldKey, OwnKeys
 from federation.key_fetching import KeyFetcher, Notary
 from federation.keyring import Keyring
 from federation.notary import NotaryService
+from federation.policy_servers import PolicyServersClient
 from federation.resolver import Resolver, system_records
 from federation.rooms_client import RoomsClient
 from federation.tls import ClientTls
@@ -49,6 +50,7 @@ def build_federation(
         keyring=keyring,
         inspector=inspector,
         rooms=RoomsClient(client, inspector),
+        policy_servers=PolicyServersClient(client),
         notary=NotaryService(db, clock, own_keys, fetcher, whitelist),
         destinations=destinations,
         whitelist=whitelist,

@@ -143,7 +143,15 @@ def build(config: Config, engine: Engine, signing_key: SigningKey, reactor: Any,
     push_rules = PushRules(db)
     push_actions = PushActions(push_rules, name, memberships.local_members, events.cached)
     identity = Identity(name, signing_key)
-    registry = Registry(db, clock, identity, events, memberships, push_actions.of_event)
+    registry = Registry(
+        db,
+        clock,
+        identity,
+        events,
+        memberships,
+        push_actions.of_event,
+        policy_servers=federation.policy_servers,
+    )
     db.follow(registry.follow)
     db.follow(memberships.follow)
     incoming = Incoming(registry, federation.rooms, name)

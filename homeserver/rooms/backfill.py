@@ -104,7 +104,7 @@ class Backfill:
         if not chunk:
             return False
         await self._fetch_auth_events(server, room, chunk)
-        known = await self._incoming.placing.know(room, chunk)
+        known = await self._incoming.placing.know(room, chunk, past=True)
         work = _Chunk(known)
         stateless = room.partial
         questions = 0

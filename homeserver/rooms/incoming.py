@@ -28,7 +28,6 @@ from homeserver.rooms.registry import Registry, Room
 from homeserver.rooms.remote import RemoteJoin, RemoteRooms
 from homeserver.rooms.state import Entries
 from homeserver.rooms.states import States
-from homeserver.rooms.turns import Turns
 from storage.events import StoredEvent
 
 log = Logger()
@@ -41,7 +40,7 @@ class Incoming:
     def __init__(self, registry: Registry, remote: RemoteRooms, server_name: str) -> None:
         self._registry = registry
         self._server_name = server_name
-        self.turns = Turns()
+        self.turns = registry.turns
         self.states = States(registry.db)
         self.outliers = Outliers(registry.db)
         self.placing = Placing(registry, self.states, server_name)
@@ -78,6 +77,7 @@ class Incoming:
         room = await self._registry.get(room_id)
         if not room.is_resident(self._server_name):
             raise NotFound("This server is not in the room.")
+        event = await self._registry.policy.endorsed(room, event)
         async with self.turns.of(room_id):
             known = await self.placing.know(await self._registry.get(room_id), [event])
             try:

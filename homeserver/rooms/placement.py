@@ -23,12 +23,13 @@ from homeserver.rooms.head import (
     membership_row,
     servers_changed,
 )
+from homeserver.rooms.policy import Judged
 from homeserver.rooms.registry import Registry, Room
 from homeserver.rooms.state import Entries, RoomState, StateEntry, StateKey
 from homeserver.rooms.stripped_state import STRIPPED_KEYS
 from storage import graph
 from storage.database import Transaction
-from storage.events import StoredEvent
+from storage.events import ACCEPTED, StoredEvent
 from storage.memberships import Membership
 from storage.rooms import Append
 
@@ -44,6 +45,8 @@ class Known:
     """Event → the redactions of it that came first."""
     late: set[str] = field(default_factory=set)
     """Those that known events stand on: their part in the state is played."""
+    judged: Judged = field(default_factory=Judged)
+    """What the room's policy server says."""
     looked: tuple[Room, int] | None = None
     """The room, and what stood beside its timeline, when all this was read."""
     states_asked: int = 0
@@ -59,6 +62,16 @@ class Known:
     def event(self, event_id: str) -> Event | None:
         stored = self.stored(event_id)
         return stored.event if stored is not None else None
+
+    def is_placed(self, event_id: str) -> bool:
+        """Whether an event has its place in the room's graph.
+
+        An outlier has none, nor one from a gap, nor an invite that came when this server was not in the room.
+        """
+        stored = self.stored(event_id)
+        if stored is None or stored.state_after is None:
+            return False
+        return stored.position is not None or stored.status != ACCEPTED
 
     async def load(self, event_ids: Iterable[str]) -> None:
         missing = {event_id for event_id in event_ids if self.stored(event_id) is None}

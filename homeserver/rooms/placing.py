@@ -9,6 +9,9 @@ event simply follows the tip nothing has to wait. Where it makes a fork, local s
 that come with it are kept together: the room's new state is resolved once, for the last of them, and all are
 written in one piece.
 
+An event that the room's policy server does not recommend (`policy`) is soft-failed like one that the room's
+present state forbids.
+
 *Rejected* events are stored, so that what stands on them can be judged; *soft-failed* ones too, and count
 for the state after them. Neither is shown to anybody, becomes an extremity or takes part in the room's
 current state.
@@ -34,7 +37,7 @@ from homeserver.rooms.state import RoomState, StateEntry
 from homeserver.rooms.states import States
 from storage import graph
 from storage.database import Transaction
-from storage.events import ACCEPTED, REJECTED, SOFT_FAILED, Aside, StoredEvent
+from storage.events import REJECTED, SOFT_FAILED, Aside, StoredEvent
 from storage.memberships import Membership
 
 log = Logger()
@@ -57,8 +60,11 @@ class Placing:
         self.states = states
         self._server_name = server_name
 
-    async def know(self, room: Room, events: Sequence[Event]) -> Known:
-        """Has at hand, read at once, what these events refer to and what is known of them."""
+    async def know(self, room: Room, events: Sequence[Event], *, past: bool = False) -> Known:
+        """Has at hand, read at once, what these events refer to and what is known of them.
+
+        With it what the room's policy server says to those that are new here; of the `past` it is not asked.
+        """
         known = Known(self.registry, room, looked=(room, room.beside))
         ids = [event.event_id for event in events]
         await known.load(
@@ -66,6 +72,10 @@ class Placing:
         )
         known.redactions, known.late = await self.registry.db.read(_expected, room.nid, ids)
         await known.load(each for redactions in known.redactions.values() for each in redactions)
+        if not past:
+            placed = {event_id for event_id in ids if known.is_placed(event_id)}
+            unseen = [event for event in events if event.event_id not in placed]
+            known.judged = await self.registry.policy.judge(room, unseen)
         return known
 
     @asynccontextmanager
@@ -129,6 +139,7 @@ class Group:
         allow it. Raises MissingEvents.
         """
         known, room = self.known, self.known.room
+        event = known.judged.signed.get(event.event_id, event)
         if event.event_id in room.pending:
             self.written[event.event_id] = Deferred.fromCoroutine(self._arrival(event.event_id))
             return
@@ -137,7 +148,7 @@ class Group:
         if stored is not None and not judgement.is_same(event, stored.event):
             refusal = "Another event is known under its ID."
             raise Forbidden(refusal) if strict else RemoteError(refusal)
-        if stored is not None and not _may_be_placed(stored):
+        if known.is_placed(event.event_id):
             return
         auth_events = self._placing.auth_events(known, event)
         before = await self._placing.state_before(known, event)
@@ -187,12 +198,15 @@ class Group:
         if self._last is not None:
             await self._keep(self._last, last=False)
             self._last = None
-        if not self._holding and placement.simply_follows(self.known.room.tip):
+        refusal = self.known.judged.refused.get(placement.event.event_id)
+        if refusal is not None and placement.strict:
+            raise refusal
+        if refusal is None and not self._holding and placement.simply_follows(self.known.room.tip):
             self._follow(placement)
             return
         self._hold()
         await self.known.load_state(judgement.keys_of(placement.event), self.tip.state.entries)
-        if not placement.is_allowed_now(self.tip):
+        if refusal is not None or not placement.is_allowed_now(self.tip):
             if placement.strict:
                 raise Forbidden("The room's present state does not allow it.")
             log.info("{event} soft-failed", event=placement.event)
@@ -339,11 +353,3 @@ def _thinned(extremities: tuple[str, ...], states: Sequence[RoomState]) -> tuple
 def _expected(tx: Transaction, room: int, event_ids: list[str]) -> tuple[dict[str, list[str]], set[str]]:
     """What is known about events before they come: redactions of them, and whether others stand on them."""
     return graph.pending_redactions(tx, event_ids), graph.which_missing(tx, room, event_ids)
-
-
-def _may_be_placed(stored: StoredEvent) -> bool:
-    """Whether an event that is known is still to be given its place in the room's graph.
-
-    That is an outlier, one from a gap, or an invite that came when this server was not in the room.
-    """
-    return stored.state_after is None or (stored.position is None and stored.status == ACCEPTED)

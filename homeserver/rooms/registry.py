@@ -10,6 +10,7 @@ import secrets
 import string
 from collections import OrderedDict, deque
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -40,8 +41,10 @@ from homeserver.rooms.head import (
     needed_keys,
 )
 from homeserver.rooms.memberships import Memberships
+from homeserver.rooms.policy import POLICY, NoPolicyServers, Policy, PolicyServers
 from homeserver.rooms.state import NewSnapshot, RoomState, StateKey
 from homeserver.rooms.stripped_state import STRIPPED_KEYS
+from homeserver.rooms.turns import Turns
 from storage import events, snapshots
 from storage import rooms as store
 from storage.database import Change, Database, Transaction
@@ -128,6 +131,7 @@ class Registry:
         memberships: Memberships,
         outcomes: Outcomes,
         most_rooms: int = 5_000,
+        policy_servers: PolicyServers | None = None,
     ) -> None:
         self.db = db
         self.clock = clock
@@ -135,6 +139,9 @@ class Registry:
         self.events = events
         self.memberships = memberships
         self.outcomes = outcomes
+        self.policy = Policy(events, clock, policy_servers or NoPolicyServers())
+        self.turns = Turns()
+        """Of what keeps a room's tip where it is while it waits for others."""
         self._most_rooms = most_rooms
         self._rooms: OrderedDict[str, Room] = OrderedDict()
         self._loading: dict[str, list[Deferred[None]]] = {}
@@ -191,16 +198,21 @@ class Registry:
         Forbidden, BadJson, TooLarge, NotFound.
         """
         while True:
-            room, draft = await self._draft_of(room_id, proposals, redacted, guard)
-            try:
-                if created is not None:
-                    return await self._submit_with(room, draft, created, also)
-                return await self.submit(room, Batch.of(draft), also)
-            except RoomMovedOn:
-                # It stood on somebody else's failure; that one is out of the way now. With a transaction
-                # ID it may be a failure itself, so whoever gave us that ID looks before trying again.
-                if any(proposal.txn_id is not None for proposal in proposals):
-                    raise
+            async with AsyncExitStack() as turn:
+                room, draft = await self._draft_of(room_id, proposals, redacted, guard)
+                if _is_policed(room, draft):
+                    await turn.enter_async_context(self.turns.of(room_id))
+                    room, draft = await self._endorsed(room_id, proposals, redacted, guard)
+                try:
+                    if created is not None:
+                        return await self._submit_with(room, draft, created, also)
+                    return await self.submit(room, Batch.of(draft), also)
+                except RoomMovedOn:
+                    # It stood on somebody else's failure; that one is out of the way now. With a
+                    # transaction ID it may be a failure itself, so whoever gave us that ID looks before
+                    # trying again.
+                    if any(proposal.txn_id is not None for proposal in proposals):
+                        raise
 
     async def propose(
         self, room_id: str, proposal: Proposal, guard: Callable[[Head], None] | None = None
@@ -313,6 +325,26 @@ class Registry:
         for proposal in proposals:
             draft.add(proposal, redacted)
         return room, draft
+
+    async def _endorsed(
+        self,
+        room_id: str,
+        proposals: Sequence[Proposal],
+        redacted: Event | None,
+        guard: Callable[[Head], None] | None,
+    ) -> "tuple[Room, Draft]":
+        """The same, with the signatures of the room's policy server.
+
+        It is the room's turn, so the tip stays where it is unless the room changes its policy server: then
+        all is made once more.
+        """
+        while True:
+            room, draft = await self._draft_of(room_id, proposals, redacted, guard)
+            tip = room.tip
+            for stored in draft.built.values():
+                stored.event = await self.policy.endorsed(room, stored.event)
+            if self._rooms.get(room_id) is room and room.tip is tip and room.held is None:
+                return room, draft
 
     async def _with_events_at_hand(
         self, room_id: str, proposals: Sequence[Proposal]
@@ -478,6 +510,13 @@ class Batch:
     @classmethod
     def of(cls, draft: Draft) -> "Batch":
         return cls(draft.head, draft.appends, [], draft.built, draft.states)
+
+
+def _is_policed(room: Room, draft: Draft) -> bool:
+    """Whether a policy server may have to be asked for something in the draft."""
+    if room.tip.event_id(*POLICY) is None:
+        return False
+    return any(stored.event.key != POLICY for stored in draft.built.values())
 
 
 def _write(

@@ -110,6 +110,7 @@ class RemoteMembership:
         self.require_invitable(target)
         proposal = Proposal(MEMBER, sender, dict(content), target)
         event, shown = await self._registry.propose(room_id, proposal, guard)
+        event = await self._registry.policy.endorsed(await self._registry.get(room_id), event)
         try:
             # What the room looks like is sent as whole events, so that the other server can check it.
             invite_state = [each.pdu for each in shown]

@@ -104,6 +104,10 @@ class Rooms(MembershipVerbs):
         is shown of the room. Raises Forbidden."""
         return await self._registry.propose(room_id, proposal)
 
+    async def endorsed(self, room_id: str, event: Event) -> Event:
+        """Such an event with the signature of the room's policy server, if it needs one; or its refusal."""
+        return await self._registry.policy.endorsed(await self._registry.get(room_id), event)
+
     async def require_joined(self, room_id: str, user_id: str) -> Room:
         """The room; Forbidden unless the user is joined to it."""
         return await self._room_of_member(room_id, user_id)

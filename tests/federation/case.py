@@ -26,6 +26,7 @@ from federation.key_documents import OwnKeys
 from federation.key_fetching import KeyFetcher, Notary
 from federation.keyring import Keyring
 from federation.notary import NotaryService
+from federation.policy_servers import PolicyServersClient
 from federation.resolver import Resolver
 from federation.rooms_client import RoomsClient
 from federation.tls import ClientTls
@@ -123,6 +124,7 @@ class Here:
             keyring=self.keyring,
             inspector=self.inspector,
             rooms=self.rooms,
+            policy_servers=PolicyServersClient(self.client),
             notary=NotaryService(self.db, self.clock, own, self.fetcher, self.whitelist),
             destinations=self.destinations,
             whitelist=self.whitelist,

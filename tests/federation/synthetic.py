@@ -75,6 +75,7 @@ ROUTES = [
     Route("public_rooms", "POST", f"{V1}/publicRooms"),
     Route("user_devices", "GET", f"{V1}/user/devices/{{user}}"),
     Route("keys_query", "POST", f"{V1}/user/keys/query"),
+    Route("policy_sign", "POST", "/_matrix/policy/v1/sign"),
     Route("keys_claim", "POST", f"{V1}/user/keys/claim"),
 ]
 UNSIGNED = frozenset({"server_keys", "notary", "version", ""})
@@ -89,6 +90,7 @@ class Synthetic:
         self.port: int = self._https.server_address[1]
         self.name = f"{host}:{self.port}"
         self.key = SigningKey("a_synthetic", sha256(f"synthetic {seed}".encode()).digest())
+        self.policy_key = SigningKey("policy_server", sha256(f"policy {seed}".encode()).digest())
         self.old_keys: dict[str, Json] = {}
         self.valid_until: int | None = None
         """What the keys' document says; a day from now unless given."""
@@ -151,6 +153,11 @@ class Synthetic:
         """An event that somebody sends us."""
         until(lambda: event_id in self.received, seconds, f"{event_id} arrives")
         return self.received[event_id]
+
+    @property
+    def policy(self) -> Json:
+        """The content of an `m.room.policy` that makes this server a room's policy server."""
+        return {"via": self.name, "public_keys": {"ed25519": self.policy_key.verify_key.encode()}}
 
     # Answering
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from homeserver.protocol import signing
 from homeserver.protocol.events import Event, InvalidEvent
+from homeserver.protocol.hashing import signed_bytes
 from homeserver.protocol.room_versions import ROOM_VERSIONS
 from homeserver.protocol.signing import SignatureError, VerifyKey
 from tests.federation.synthetic_http import Answer, Asked
@@ -106,6 +107,13 @@ class Answers:
                     key_id = next(iter(keys))
                     claimed.setdefault(user, {})[device] = {key_id: keys.pop(key_id)}
         return {"one_time_keys": claimed}
+
+    def _policy_sign(self, asked: Asked) -> Json:
+        """It recommends everything."""
+        pdu = asked.json
+        versions = [room.version for room in self._server.rooms.values() if room.room_id == pdu["room_id"]]
+        signature = self._server.policy_key.sign(signed_bytes(pdu, versions[0]))
+        return {self._server.name: {self._server.policy_key.key_id: signature}}
 
     # Membership
 
