@@ -14,7 +14,7 @@ from federation.errors import BadAnswer
 
 A = TypeVar("A")
 Raws = list[msgspec.Raw]
-EventId = Annotated[str, msgspec.Meta(min_length=2, max_length=255)]
+EventId = Annotated[str, msgspec.Meta(min_length=2, max_length=255, pattern=r"^\$[^\x00]+$")]
 
 # A list of many tiny values takes fifty times its size in memory. Events hold a value in each 25 bytes.
 UNSUSPICIOUS_SIZE = 1024 * 1024

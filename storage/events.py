@@ -11,6 +11,7 @@ from typing import Any
 from homeserver.protocol.events import Event, load
 from homeserver.protocol.relations import REPLACE, is_possible_edit, relation_of
 from homeserver.protocol.room_versions import ROOM_VERSIONS
+from storage.snapshots import StateEntry
 from storage.transaction import Transaction
 
 ACCEPTED, REJECTED, SOFT_FAILED = 0, 1, 2
@@ -178,6 +179,26 @@ def by_id(tx: Transaction, event_ids: Collection[str]) -> dict[str, StoredEvent]
         stored.event_id: stored
         for stored in select(tx, f"WHERE {tx.any('e.event_id')}", [tx.array(event_ids)])
     }
+
+
+def which_known(tx: Transaction, event_ids: Collection[str]) -> set[str]:
+    rows = tx.all(f"SELECT event_id FROM event WHERE {tx.any('event_id')}", [tx.array(event_ids)])
+    return {event_id for (event_id,) in rows}
+
+
+def state_entries(
+    tx: Transaction, room: int, event_ids: Collection[str]
+) -> list[tuple[tuple[str, str], StateEntry]]:
+    """Of these events those that may stand in the room's state, by the keys they would stand under."""
+    rows = tx.all(
+        f"SELECT nid, event_id, type, state_key, membership FROM event WHERE {tx.any('event_id')}"
+        f" AND room = ? AND state_key IS NOT NULL AND status <> {REJECTED}",
+        [tx.array(event_ids), room],
+    )
+    return [
+        ((type, state_key), StateEntry(nid, event_id, membership))
+        for nid, event_id, type, state_key, membership in rows
+    ]
 
 
 def select(tx: Transaction, where: str, params: Iterable[Any]) -> list[StoredEvent]:

@@ -106,10 +106,11 @@ class Gaps:
         state_ids, chain_ids = await self._remote.state_ids(origin, room.room_id, event.event_id)
         if len(state_ids) > MOST_STATE or len(chain_ids) > MOST_STATE:
             raise RemoteError(f"{origin} names too much state.")
-        stored = await self._registry.db.read(event_rows.by_id, state_ids)
-        unknown = [event_id for event_id in state_ids if event_id not in stored]
-        if unknown:
-            wanted = {*unknown, *await self._unknown(chain_ids)}
+        # Maybe tens of thousands of events; nobody here has to know more of them than where they stand.
+        db = self._registry.db
+        there = await db.read(event_rows.which_known, [*state_ids, *chain_ids])
+        if not there.issuperset(state_ids):
+            wanted = {*state_ids, *chain_ids} - there
             if len(wanted) > FEW_EVENTS:
                 state, chain = await self._remote.state(
                     origin, room.room_id, room.version, event.event_id
@@ -121,8 +122,7 @@ class Gaps:
             async with self._turns.of(room.room_id):
                 await self._outliers.add(room.nid, room.room_id, fetched)
                 room.beside += 1
-            stored.update(await self._registry.db.read(event_rows.by_id, unknown))
-        entries = entries_of(origin, room.room_id, (stored[each] for each in state_ids if each in stored))
+        entries = await db.read(_entries, origin, room.nid, state_ids)
         if room.tip.create is None or entries[CREATE].event_id != room.tip.create.event_id:
             raise RemoteError(f"{origin} names a state that another event created.")
         return entries
@@ -208,6 +208,12 @@ def _note_gap(tx: Transaction, room: int, event: Event, before_it: Collection[st
     graph.add_missing(tx, room, before_it, event.depth)
 
 
+def _entries(
+    tx: Transaction, origin: str, room: int, event_ids: Sequence[str]
+) -> dict[StateKey, StateEntry]:
+    return _by_key(origin, event_rows.state_entries(tx, room, event_ids))
+
+
 def entries_of(
     origin: str, room_id: str, stored: Iterable[StoredEvent]
 ) -> dict[StateKey, StateEntry]:
@@ -215,14 +221,24 @@ def entries_of(
 
     Raises RemoteError where two events stand under one key, or nothing created the room.
     """
+    return _by_key(
+        origin,
+        [
+            (event.key, StateEntry(each.nid, event.event_id, event.membership))
+            for each in stored
+            if (event := each.event).key is not None
+            and each.status != REJECTED
+            and event.room_id == room_id
+        ],
+    )
+
+
+def _by_key(origin: str, found: Iterable[tuple[StateKey, StateEntry]]) -> dict[StateKey, StateEntry]:
     entries: dict[StateKey, StateEntry] = {}
-    for each in stored:
-        event = each.event
-        if event.key is None or each.status == REJECTED or event.room_id != room_id:
-            continue
-        if event.key in entries:
-            raise RemoteError(f"{origin} names two events for {event.key}.")
-        entries[event.key] = StateEntry(each.nid, event.event_id, event.membership)
+    for key, entry in found:
+        if key in entries:
+            raise RemoteError(f"{origin} names two events for {key}.")
+        entries[key] = entry
     if CREATE not in entries:
         raise RemoteError(f"{origin} names a state without a create event.")
     return entries

@@ -175,6 +175,9 @@ class Registry:
             row, layers, joined = loaded
             # Nothing can be committed to a room meanwhile: it is written to only while it is in memory.
             room = await self._assemble(row, layers)
+            adopted = self._rooms.get(room_id)  # joined anew, while it was read as it had been left
+            if adopted is not None:
+                return adopted
             self._keep(room, joined)
             return room
         finally:

@@ -83,7 +83,8 @@ class History(RoomsCase):
         self.remote.replies["state_ids"] = always({"pdu_ids": ["$a", "$a"], "auth_chain_ids": ["$b"]})
         assert await self.rooms.state_ids(*self.where, "$e") == (["$a"], ["$b"])
         wrong: Any
-        for wrong in ({"pdu_ids": ["$a"]}, {"pdu_ids": ["$a", 1], "auth_chain_ids": []}, {}, []):
+        odd = [{"pdu_ids": [each], "auth_chain_ids": []} for each in ("$\0", "a", "$" + "x" * 300, 1)]
+        for wrong in ({"pdu_ids": ["$a"]}, *odd, {}, []):
             self.remote.replies["state_ids"] = always(wrong)
             await self.assert_raises(BadAnswer, self.rooms.state_ids(*self.where, "$e"))
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
-from twisted.internet.defer import DeferredList
+from twisted.internet.defer import Deferred, DeferredList
 
 from homeserver.protocol.events import Event
 from homeserver.protocol.power_levels import PowerLevels
@@ -411,3 +411,19 @@ def test_a_web_of_events_that_nobody_knows(pair: Pair) -> None:
     assert pair.there.asked.count("state_ids") <= 20
     room.extremities = room.extremities[:1]
     pair.take(room.say("and on"))
+
+
+def test_a_room_that_is_joined_anew_while_it_is_read(pair: Pair) -> None:
+    room = pair.shared_room(members=1)
+    room_id, registry = room.room_id, pair.house.registry
+    pair.house.leave(room_id, ALICE)
+    ours = pair.house.run(registry.get(room_id))
+    registry.forget(room_id)
+
+    async def meanwhile() -> None:
+        reading = Deferred.fromCoroutine(registry.get(room_id))
+        registry.adopt(ours, [])
+        assert await reading is ours
+        assert registry.cached(room_id) is ours
+
+    pair.house.run(meanwhile())
