@@ -272,7 +272,7 @@ class Group:
             extremities = _thinned(extremities, [await self._state_after(each) for each in extremities])
         if len(extremities) > max(MOST_EXTREMITIES, len(self.tip.extremities)):
             # One branch more, each with a state of its own: nobody could go on resolving them. What this one
-            # says counts as soon as the room goes on from it.
+            # says counts as soon as an extremity stands on it.
             return self.tip.extremities
         return extremities
 
