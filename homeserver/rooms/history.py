@@ -159,7 +159,7 @@ class History:
         return Page(
             events=self.known(found.events),
             start=begin,
-            end=end if found.more or gap else None,
+            end=end if found.more or (gap and found.events) else None,
             state=self.known(state),
             membership_of=sight.membership_of,
             bundles=bundles,

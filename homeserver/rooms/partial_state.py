@@ -159,7 +159,9 @@ class PartialState:
                 graph.change_servers(tx, room.nid, position, (come & joined) - here, here - joined)
 
             await self._registry.submit(room, Batch(room.tip), also)
+            # At once, or a sync could skip the room as partial and yet pass the position of its completion.
             self._registry.completed[room_id] = self._registry.db.position
+            self._registry.partial.discard(room_id)
             self._registry.forget(room_id)
             log.info("{room}: the state is whole, with {count} members more", room=room_id, count=len(rows))
         finally:
