@@ -405,6 +405,13 @@ def test_history_from_before_the_join_is_fetched_by_the_page(pair: Pair, version
     assert {key: entry.event_id for key, entry in entries.items()} == dict(room.state_after[name.event_id])
 
 
+def test_history_is_fetched_across_a_chunk_that_ends_on_state(pair: Pair) -> None:
+    room = pair.there.make_room()
+    room.chat(100)  # as many as are asked for: the next to fetch is an event of the state
+    pair.join(room, ALICE)
+    assert read_all(pair, room.room_id) == list(room.events)
+
+
 def test_a_gap_in_the_middle_is_filled_by_whoever_scrolls_there(pair: Pair) -> None:
     room = pair.shared_room(members=2)
     pair.take(*room.chat(10))
