@@ -258,8 +258,8 @@ class Backfill:
             missing: dict[int, list[str]] = {}
             for aside in work.asides:
                 event = aside.stored.event
-                gone = [each for each in event.prev_events if work.known.stored(each) is None]
-                missing.setdefault(event.depth, []).extend(each for each in gone if each not in work.ids)
+                gone = [each for each in event.prev_events if each not in work.ids]
+                missing.setdefault(event.depth, []).extend(filter(work.known.lacks_place, gone))
 
             def also(tx: Transaction, room_id: str) -> None:
                 graph.forget_missing(tx, room.nid, [*asked, *work.ids])

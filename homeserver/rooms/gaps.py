@@ -174,7 +174,7 @@ class Gaps:
         )
         written = self._registry.submit(room, batch)
         await known.load(event.prev_events)
-        before_it = [each for each in event.prev_events if known.stored(each) is None]
+        before_it = [each for each in event.prev_events if known.lacks_place(each)]
         await self._registry.db.write(_note_gap, room.nid, event, before_it)
         room.beside += 1
         await written

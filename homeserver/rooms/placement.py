@@ -73,6 +73,10 @@ class Known:
             return False
         return stored.position is not None or stored.status != ACCEPTED
 
+    def lacks_place(self, event_id: str) -> bool:
+        """Whether an event is still to be fetched, or to be given its place."""
+        return event_id not in self.room.pending and not self.is_placed(event_id)
+
     async def load(self, event_ids: Iterable[str]) -> None:
         missing = {event_id for event_id in event_ids if self.stored(event_id) is None}
         if missing:
