@@ -10,6 +10,7 @@ from homeserver.accounts.deactivation import Deactivation
 from homeserver.accounts.openid import OpenIdTokens
 from homeserver.accounts.profiles import Profiles
 from homeserver.accounts.registration_tokens import RegistrationTokens
+from homeserver.accounts.rendezvous import Rendezvous
 from homeserver.accounts.shared_secret import SharedSecret
 from homeserver.accounts.tags import Tags
 from homeserver.accounts.tokens import Tokens
@@ -82,6 +83,7 @@ class Server:
     tags: Tags
     filters: Filters
     openid: OpenIdTokens
+    rendezvous: Rendezvous
     # devices
     devices: Devices
     device_keys: DeviceKeys

@@ -37,6 +37,7 @@ RATE_LIMITS: dict[str, Any] = {
     "rc_invites": {"per_room": UNLIMITED, "per_user": UNLIMITED, "per_issuer": UNLIMITED},
     "rc_room_creation": UNLIMITED,
     "rc_reports": UNLIMITED,
+    "rc_rendezvous": UNLIMITED,
 }
 
 

@@ -22,6 +22,7 @@ def rate_limits(config: Config) -> RateLimits:
         "invite_user": config.rc_invites.per_user,
         "create_room": config.rc_room_creation,
         "report": config.rc_reports,
+        "rendezvous_create": config.rc_rendezvous,
     }
     named = {**DEFAULT_RATES, **{name: _rate(limit) for name, limit in given.items()}}
     tiers = tuple(Tier(tier.users, tier.addresses, tier.factor) for tier in config.rate_limit_tiers)

@@ -24,6 +24,7 @@ from homeserver.accounts.openid import OpenIdTokens
 from homeserver.accounts.passwords import Passwords
 from homeserver.accounts.profiles import Profiles
 from homeserver.accounts.registration_tokens import RegistrationTokens
+from homeserver.accounts.rendezvous import Rendezvous
 from homeserver.accounts.requester import UserLocked, UserSuspended
 from homeserver.accounts.settings import AccountSettings, PasswordPolicy
 from homeserver.accounts.shared_secret import SharedSecret
@@ -311,6 +312,7 @@ def build(config: Config, engine: Engine, signing_key: SigningKey, reactor: Any,
         tags=Tags(db),
         filters=Filters(db),
         openid=openid,
+        rendezvous=Rendezvous(clock, enabled=config.rendezvous.enabled),
         devices=devices,
         device_keys=device_keys,
         dehydrated_devices=DehydratedDevices(db, clock, devices, device_keys),

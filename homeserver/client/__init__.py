@@ -46,6 +46,8 @@ from homeserver.client import refresh as refresh
 from homeserver.client import registration as registration
 from homeserver.client import registration_tokens as registration_tokens
 from homeserver.client import relations as relations
+from homeserver.client import rendezvous as rendezvous
+from homeserver.client import rendezvous_etag as rendezvous_etag
 from homeserver.client import report_content as report_content
 from homeserver.client import room_event_by_timestamp as room_event_by_timestamp
 from homeserver.client import room_send as room_send

@@ -20,9 +20,18 @@ UNSTABLE_FEATURES = {
     "org.matrix.msc4140": True,
 }
 
-_ANSWER = orjson.dumps({"versions": VERSIONS, "unstable_features": UNSTABLE_FEATURES})
+# Those that an operator may switch off.
+_RENDEZVOUS_FEATURES = {"org.matrix.msc4108": True, "io.element.msc4388": True}
+
+
+def _answer(features: dict[str, bool]) -> bytes:
+    return orjson.dumps({"versions": VERSIONS, "unstable_features": features})
+
+
+_ANSWER = _answer(UNSTABLE_FEATURES)
+_ANSWER_WITH_RENDEZVOUS = _answer(UNSTABLE_FEATURES | _RENDEZVOUS_FEATURES)
 
 
 @get("/_matrix/client/versions", auth=OPEN)
 def versions(server: Server) -> bytes:
-    return _ANSWER
+    return _ANSWER_WITH_RENDEZVOUS if server.rendezvous.enabled else _ANSWER

@@ -17,8 +17,9 @@ from homeserver.protocol import canonical_json
 _CORS = (
     b"Access-Control-Allow-Origin: *\r\n"
     b"Access-Control-Allow-Methods: GET, HEAD, POST, PUT, DELETE, OPTIONS\r\n"
-    b"Access-Control-Allow-Headers: X-Requested-With, Content-Type, Authorization, Date\r\n"
-    b"Access-Control-Expose-Headers: Retry-After\r\n"
+    b"Access-Control-Allow-Headers: X-Requested-With, Content-Type, Authorization, Date,"
+    b" If-Match, If-None-Match\r\n"
+    b"Access-Control-Expose-Headers: Retry-After, ETag\r\n"
 )
 _JSON = b"Content-Type: application/json\r\n"
 
@@ -82,13 +83,15 @@ def _render_response(response: Response) -> Rendered:
     if not response.headers:
         return Rendered(status, b"%b%d\r\n" % (_JSON_HEADS[status], len(body)), body)
     lines = [_HEADS[status]]
-    if not any(name.lower() == "content-type" for name in response.headers):
+    has_body = status not in (204, 304)
+    if has_body and not any(name.lower() == "content-type" for name in response.headers):
         lines.append(_JSON)
     for name, value in response.headers.items():
         if "\r" in value or "\n" in value:
             raise ValueError("a header value contains a line break")
         lines.append(f"{name}: {value}\r\n".encode())
-    lines.append(b"Content-Length: %d\r\n" % len(body))
+    if has_body:
+        lines.append(b"Content-Length: %d\r\n" % len(body))
     return Rendered(status, b"".join(lines), body)
 
 

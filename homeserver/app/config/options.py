@@ -22,6 +22,7 @@ from homeserver.app.config.sections import (
     Presence,
     RateLimit,
     RateLimitTier,
+    Rendezvous,
     TrustedKeyServer,
     UiAuth,
 )
@@ -180,6 +181,11 @@ class Config:
     login_via_existing_session: LoginViaExistingSession = option(
         LoginViaExistingSession(), "Signing in a new device with a code from a device that is signed in."
     )
+    rendezvous: Rendezvous = option(
+        Rendezvous(),
+        "Signing in a new device with a QR code: the two devices meet on this server to exchange a few "
+        "encrypted messages. Nothing of it is stored.",
+    )
     ui_auth: UiAuth = option(UiAuth(), "Asking for the password again before delicate requests.")
 
     default_room_version: str = option(
@@ -233,6 +239,10 @@ class Config:
     )
     rc_reports: RateLimit = option(
         RateLimit(per_second=0.2, burst_count=20), "Reporting events, rooms and people, for each user."
+    )
+    rc_rendezvous: RateLimit = option(
+        RateLimit(per_second=0.1, burst_count=10),
+        "Beginning to sign in a device with a QR code, for each user or address.",
     )
     rate_limit_tiers: tuple[RateLimitTier, ...] = option(
         (),

@@ -116,6 +116,11 @@ class UiAuth:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Rendezvous:
+    enabled: bool = option(True, "whether devices may meet here")
+
+
+@dataclass(frozen=True, kw_only=True)
 class Presence:
     enabled: bool = option(True, "whether people see who is online")
 
