@@ -129,7 +129,7 @@ def _met_and_parted(tx: Transaction, user_id: str, since: int) -> tuple[set[str]
     ):
         if membership == "join" and was_outside(tx, room_id, user_id, previous, since):
             entered.add(room_id)
-        elif membership != "join" and previous == "join":
+        elif membership != "join" and _was_inside(tx, room_id, user_id, previous, since):
             gone.add(room_id)
     met = _members(tx, entered) - {user_id}
     parted = _members(tx, gone)
@@ -137,13 +137,15 @@ def _met_and_parted(tx: Transaction, user_id: str, since: int) -> tuple[set[str]
         "SELECT other.user_id, other.room_id, other.membership, other.previous"
         " FROM membership other CROSS JOIN membership mine"
         " WHERE other.position > ? AND other.user_id <> ?"
-        " AND mine.user_id = ? AND mine.room_id = other.room_id AND mine.membership = 'join'",
-        [since, user_id, user_id],
+        " AND mine.user_id = ? AND mine.room_id = other.room_id"
+        f" AND (mine.membership = 'join' OR {tx.any('mine.room_id')})",
+        [since, user_id, user_id, tx.array(gone)],
     ):
-        if membership == "join" and was_outside(tx, room_id, other, previous, since):
+        if membership != "join":
+            if _was_inside(tx, room_id, other, previous, since):
+                parted.add(other)
+        elif room_id not in gone and was_outside(tx, room_id, other, previous, since):
             met.add(other)
-        elif membership != "join" and previous == "join":
-            parted.add(other)
     return met, parted
 
 
@@ -157,6 +159,20 @@ def was_outside(tx: Transaction, room_id: str, user_id: str, previous: str | Non
         [room_id, user_id, since],
     )
     return changes > 1
+
+
+def _was_inside(tx: Transaction, room_id: str, user_id: str, previous: str | None, since: int) -> bool:
+    """Whether somebody who is not joined now was so since then: kicked and banned at once, say."""
+    if previous == "join":
+        return True
+    ended: int = tx.value(
+        "SELECT count(*) FROM room JOIN event ON event.room = room.nid"
+        " JOIN event replaced ON replaced.event_id = event.replaces WHERE room.room_id = ?"
+        " AND event.type = 'm.room.member' AND event.state_key = ? AND event.position > ?"
+        " AND replaced.membership = 'join'",
+        [room_id, user_id, since],
+    )
+    return ended > 0
 
 
 def _members(tx: Transaction, room_ids: Collection[str]) -> set[str]:
