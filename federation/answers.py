@@ -41,6 +41,11 @@ class StateIds(msgspec.Struct):
     auth_chain_ids: list[EventId]
 
 
+class EventAt(msgspec.Struct):
+    event_id: EventId
+    origin_server_ts: int
+
+
 class AuthChain(msgspec.Struct):
     auth_chain: Raws
 

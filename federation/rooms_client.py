@@ -119,6 +119,15 @@ class RoomsClient:
         given = answers.read(server, body, answers.AuthChain)
         return _unique(await self._inspector.read(given.auth_chain, version, room_id))
 
+    async def timestamp_to_event(
+        self, server: str, room_id: str, ts: int, *, backwards: bool
+    ) -> tuple[str, int]:
+        path = path_of(V1 + "timestamp_to_event", room_id)
+        query: Query = {"ts": ts, "dir": "b" if backwards else "f"}
+        body = await self._ask("GET", server, path, query=query, limits=ONE_EVENT)
+        given = answers.read(server, body, answers.EventAt)
+        return given.event_id, given.origin_server_ts
+
     async def verify(self, events: Sequence[Event]) -> list[Event]:
         return await self._inspector.verify(events)
 

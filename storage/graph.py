@@ -66,6 +66,15 @@ def missing(tx: Transaction, room: int, from_depth: int, limit: int) -> list[tup
     )
 
 
+def is_missing_between(tx: Transaction, room: int, above: int | None, upto: int | None) -> bool:
+    """Whether something is missing below an event that is deeper than `above` and no deeper than `upto`."""
+    sql, params = "SELECT 1 FROM missing_event WHERE room = ?", [room]
+    for bound, condition in ((above, "depth > ?"), (upto, "depth <= ?")):
+        if bound is not None:
+            sql, params = f"{sql} AND {condition}", [*params, bound]
+    return tx.one(f"{sql} LIMIT 1", params) is not None
+
+
 def which_missing(tx: Transaction, room: int, event_ids: Collection[str]) -> set[str]:
     """Those of these that are missing."""
     rows = tx.all(

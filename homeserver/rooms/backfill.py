@@ -44,6 +44,7 @@ EVENTS_AT_ONCE = 100
 MOST_STARTS = 10
 MOST_SERVERS = 4
 MOST_ROUNDS = 3
+NEAREST_MS = 20_000
 # How often a chunk may ask for state, or for what authorises an event.
 MOST_QUESTIONS = 20
 MOST_AUTH_EVENTS = 200
@@ -78,6 +79,33 @@ class Backfill:
         finally:
             for waiter in self._fetching.pop(room.room_id):
                 waiter.callback(None)
+
+    async def nearest(self, room: Room, ts: int, nearer_than: int | None, *, backwards: bool) -> bool:
+        """Fetches an event of the past that is nearer to a moment than what is known, with some before it.
+
+        Whether one came. Servers are asked until one knows such an event, within a time limit.
+        """
+        if not room.is_resident(self._server_name) or room.partial:
+            return False
+        deadline = self._registry.clock.now_ms() + NEAREST_MS
+        for server in servers_to_ask(room, self._server_name)[:MOST_SERVERS]:
+            if self._registry.clock.now_ms() > deadline:
+                break
+            try:
+                event_id, at = await self._remote.timestamp_to_event(
+                    server, room.room_id, ts, backwards=backwards
+                )
+                if not _is_nearer(at, ts, nearer_than, backwards=backwards):
+                    continue
+                found = await self._remote.backfill(
+                    server, room.room_id, room.version, [event_id], EVENTS_AT_ONCE
+                )
+                if await self._take(server, room, [event_id], found):
+                    return True
+            except RemoteError as error:
+                log.info("{server} knows no event of {room} at {ts}: {error}", server=server,
+                         room=room.room_id, ts=ts, error=error)  # fmt: skip
+        return False
 
     async def _fetch(self, room: Room, depth: int) -> bool:
         missing = await self._registry.db.read(graph.missing, room.nid, depth, MOST_STARTS)
@@ -280,6 +308,12 @@ class Backfill:
             if relation_of(aside.stored.event.content) is not None:
                 self._registry.no_longer_childless(aside.stored.event)
         return bool(work.asides)
+
+
+def _is_nearer(at: int, ts: int, than: int | None, *, backwards: bool) -> bool:
+    if backwards:
+        return at <= ts and (than is None or at > than)
+    return at >= ts and (than is None or at < than)
 
 
 @dataclass(slots=True)

@@ -7,8 +7,9 @@ https://spec.matrix.org/v1.19/client-server-api/#get_matrixclientv1roomsroomidti
 All three go through the same door as the rest of a room's history, and are judged by the same `Sight`.
 """
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 from homeserver.errors import NotFound
 from homeserver.protocol.redaction import redact_event
@@ -16,11 +17,12 @@ from homeserver.protocol.relations import has_rel_type
 from homeserver.rooms.aggregations import Bundles, aggregate
 from homeserver.rooms.history import Access, History
 from homeserver.rooms.paging import between, token
+from homeserver.rooms.registry import Room
 from homeserver.rooms.sight import Sight
 from homeserver.sync.tokens import RoomToken
 from storage import events as event_rows
+from storage import graph, timeline
 from storage import relations as store
-from storage import timeline
 from storage.database import Database
 from storage.events import StoredEvent
 from storage.relations import Child, Children, Thread
@@ -43,10 +45,17 @@ class RelationPage:
     bundles: Bundles
 
 
+class FetchNearest(Protocol):
+    def __call__(
+        self, room: Room, ts: int, nearer_than: int | None, *, backwards: bool
+    ) -> Awaitable[bool]: ...
+
+
 class Relations:
-    def __init__(self, db: Database, history: History) -> None:
+    def __init__(self, db: Database, history: History, fetch_nearest: FetchNearest | None = None) -> None:
         self._db = db
         self._history = history
+        self._fetch_nearest = fetch_nearest
 
     async def children(
         self,
@@ -114,10 +123,12 @@ class Relations:
     async def event_at(self, room_id: str, user_id: str, ts: int, *, backwards: bool) -> StoredEvent:
         """The visible event nearest to the moment, not after it if `backwards`, else not before it.
 
-        NotFound if there is none; Forbidden for those who may not read the room.
+        Where history is missing around the moment, other servers are asked for a nearer one. NotFound if
+        there is none; Forbidden for those who may not read the room.
         """
         access = await self._history.access(room_id, user_id)
         reader = await self._history.reader(access, user_id)
+        room = access.room
 
         def read(tx: Transaction) -> StoredEvent | None:
             sight = Sight(tx, access.room.nid, reader)
@@ -139,11 +150,30 @@ class Relations:
                 scanned += len(rows)
             return None
 
-        stored = await self._db.read(read)
+        def read_with_gap(tx: Transaction) -> tuple[StoredEvent | None, bool]:
+            found = read(tx)
+            return found, _is_gap_at(tx, room.nid, ts, found, backwards=backwards)
+
+        stored, gap = await self._db.read(read_with_gap)
+        if gap and access.joined and self._fetch_nearest is not None:
+            known = stored.event.origin_server_ts if stored is not None else None
+            if await self._fetch_nearest(room, ts, known, backwards=backwards):
+                stored = await self._db.read(read)
         if stored is None:
             direction = "backward" if backwards else "forward"
             raise NotFound(f"Unable to find event from {ts} in {direction} direction")
         return stored
+
+
+def _is_gap_at(tx: Transaction, room: int, ts: int, found: StoredEvent | None, *, backwards: bool) -> bool:
+    """Whether something is missing between the event found on one side of the moment and its other side."""
+    if found is not None and found.event.origin_server_ts == ts:
+        return False
+    across = timeline.near(tx, room, ts, None, backwards=not backwards, skip=0, limit=1)
+    here = found.event.depth if found is not None else None
+    there = across[0].event.depth if across else None
+    older, newer = (here, there) if backwards else (there, here)
+    return graph.is_missing_between(tx, room, older, newer)
 
 
 @dataclass(slots=True)

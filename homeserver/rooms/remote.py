@@ -81,6 +81,11 @@ class RemoteRooms(Protocol):
     ) -> list[Event]:
         """The event's authorisation chain."""
 
+    async def timestamp_to_event(
+        self, server: str, room_id: str, ts: int, *, backwards: bool
+    ) -> tuple[str, int]:
+        """The ID and the time of the server's event nearest to a moment, as it says."""
+
     async def make_join(self, server: str, room_id: str, user_id: str) -> Template: ...
 
     async def make_leave(self, server: str, room_id: str, user_id: str) -> Template: ...
@@ -129,6 +134,9 @@ class NoRooms:
         raise _alone()
 
     async def event_auth(self, *_: Any) -> NoReturn:
+        raise _alone()
+
+    async def timestamp_to_event(self, *_: Any, **__: Any) -> NoReturn:
         raise _alone()
 
     async def make_join(self, *_: Any) -> NoReturn:

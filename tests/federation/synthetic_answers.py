@@ -115,6 +115,18 @@ class Answers:
         signature = self._server.policy_key.sign(signed_bytes(pdu, versions[0]))
         return {self._server.name: {self._server.policy_key.key_id: signature}}
 
+    def _timestamp_to_event(self, asked: Asked) -> Json:
+        ts, backwards = int(asked.first("ts")), asked.first("dir") == "b"
+        there = {
+            each.origin_server_ts: each
+            for each in self._room(asked).events.values()
+            if (each.origin_server_ts <= ts if backwards else each.origin_server_ts >= ts)
+        }
+        if not there:
+            raise NotFound("no such event")
+        at = max(there) if backwards else min(there)
+        return {"event_id": there[at].event_id, "origin_server_ts": at}
+
     # Membership
 
     def _make_join(self, asked: Asked) -> Any:
