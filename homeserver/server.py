@@ -1,6 +1,6 @@
 """The object graph's shape: what an endpoint can reach. `homeserver.app.wiring` builds it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -55,6 +55,18 @@ from storage.database import Database
 
 
 @dataclass(frozen=True, slots=True)
+class Turn:
+    """The TURN servers, and how people prove to them that they belong here."""
+
+    uris: Sequence[str] = ()
+    shared_secret: str | None = None
+    username: str | None = None
+    password: str | None = None
+    user_lifetime_ms: int = 3_600_000
+    allow_guests: bool = True
+
+
+@dataclass(frozen=True, slots=True)
 class PublicFacts:
     """What the server tells about itself."""
 
@@ -64,6 +76,11 @@ class PublicFacts:
     extra_well_known_client_content: Mapping[str, Any] = field(default_factory=dict)
     allow_public_rooms_without_auth: bool = False
     require_auth_for_profile_requests: bool = False
+    max_event_delay_ms: int | None = None
+    well_known_support: Mapping[str, Any] = field(default_factory=dict)
+    policy_server_public_keys: Mapping[str, str] = field(default_factory=dict)
+    turn: Turn = Turn()
+    rtc_transports: Sequence[Mapping[str, Any]] = ()
 
 
 @dataclass(slots=True)

@@ -66,6 +66,15 @@ def delete(tx: Transaction, user_id: str, device_ids: Sequence[str]) -> None:
     )
 
 
+def last_seen(tx: Transaction, user_id: str) -> list[Seen]:
+    rows = tx.all(
+        "SELECT user_id, device_id, last_seen_ts, last_seen_ip, last_seen_user_agent FROM device"
+        " WHERE user_id = ? AND last_seen_ts IS NOT NULL ORDER BY device_id",
+        [user_id],
+    )
+    return [Seen(user_id, device_id, ts, ip or "", agent or "") for _, device_id, ts, ip, agent in rows]
+
+
 def write_seen(tx: Transaction, seen: Iterable[Seen]) -> None:
     for each in seen:
         tx.execute(

@@ -22,6 +22,8 @@ class Requester:
     token_id: int = 0
     address: str = ""
     user_agent: str = ""
+    # May read, leave and take back what they said themselves.
+    is_suspended: bool = False
 
 
 class UserSuspended(Forbidden):

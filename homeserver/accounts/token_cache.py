@@ -38,7 +38,7 @@ class Identity:
         if known.address == address and known.user_agent == user_agent:
             return known
         self._requester = Requester(known.user_id, known.device_id, known.is_guest, known.is_admin,
-                                    known.token_id, address, user_agent)
+                                    known.token_id, address, user_agent, self.suspended)
         return self._requester
 
 

@@ -74,7 +74,7 @@ from homeserver.rooms.sharing import Sharing
 from homeserver.rooms.upgrade import Upgrades
 from homeserver.search.index import SearchIndex
 from homeserver.search.service import Search
-from homeserver.server import PublicFacts, Server
+from homeserver.server import PublicFacts, Server, Turn
 from homeserver.sync.account_data_part import AccountDataPart
 from homeserver.sync.ephemeral import Ephemeral
 from homeserver.sync.event_format import EventFormat
@@ -386,4 +386,16 @@ def _public_facts(config: Config) -> PublicFacts:
         extra_well_known_client_content=config.extra_well_known_client_content,
         allow_public_rooms_without_auth=config.allow_public_rooms_without_auth,
         require_auth_for_profile_requests=config.require_auth_for_profile_requests,
+        max_event_delay_ms=config.max_event_delay_duration,
+        well_known_support=config.well_known_support,
+        policy_server_public_keys=config.policy_server_public_keys,
+        turn=Turn(
+            uris=config.turn_uris,
+            shared_secret=config.turn_shared_secret,
+            username=config.turn_username,
+            password=config.turn_password,
+            user_lifetime_ms=config.turn_user_lifetime,
+            allow_guests=config.turn_allow_guests,
+        ),
+        rtc_transports=config.matrix_rtc.transports,
     )

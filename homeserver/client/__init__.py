@@ -7,6 +7,7 @@ One import line for each file, one file for each part of the specification's des
 
 from homeserver.client import account_data as account_data
 from homeserver.client import account_deactivation as account_deactivation
+from homeserver.client import admin as admin
 from homeserver.client import administrative_contact as administrative_contact
 from homeserver.client import auth_fallback as auth_fallback
 from homeserver.client import banning as banning
@@ -36,6 +37,7 @@ from homeserver.client import mutual_rooms as mutual_rooms
 from homeserver.client import notifications as notifications
 from homeserver.client import openid as openid
 from homeserver.client import password_management as password_management
+from homeserver.client import policy_server as policy_server
 from homeserver.client import presence as presence
 from homeserver.client import profile as profile
 from homeserver.client import pushrules as pushrules
@@ -58,11 +60,13 @@ from homeserver.client import rooms as rooms
 from homeserver.client import search as search
 from homeserver.client import sliding_sync as sliding_sync
 from homeserver.client import space_hierarchy as space_hierarchy
+from homeserver.client import support as support
 from homeserver.client import sync as sync
 from homeserver.client import tags as tags
 from homeserver.client import threads_list as threads_list
 from homeserver.client import to_device as to_device
 from homeserver.client import typing as typing
 from homeserver.client import versions as versions
+from homeserver.client import voip as voip
 from homeserver.client import wellknown as wellknown
 from homeserver.client import whoami as whoami

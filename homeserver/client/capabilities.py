@@ -7,14 +7,17 @@ from typing import Any
 
 from homeserver.http.endpoint import USER, Requester, get
 from homeserver.protocol.room_versions import ROOM_VERSIONS
+from homeserver.rooms import delayed_events
 from homeserver.server import Server
 
 
 @get("/_matrix/client/v3/capabilities", auth=USER, guests=True)
 def capabilities(server: Server, me: Requester) -> dict[str, Any]:
     settings = server.accounts.settings
+    moderation = {"m.account_moderation": {"suspend": True, "lock": True}} if me.is_admin else {}
     return {
         "capabilities": {
+            **moderation,
             "m.room_versions": {
                 "default": server.config.default_room_version,
                 "available": dict.fromkeys(ROOM_VERSIONS, "stable"),
@@ -25,7 +28,7 @@ def capabilities(server: Server, me: Requester) -> dict[str, Any]:
             "m.set_displayname": {"enabled": True},
             "m.set_avatar_url": {"enabled": True},
             "m.3pid_changes": {"enabled": False},
-            "org.matrix.msc4140.delayed_events": server.delayed_events.capability,
+            "org.matrix.msc4140.delayed_events": delayed_events.capability(server.config.max_event_delay_ms),
             "m.forget_forced_upon_leave": {"enabled": False},
         }
     }

@@ -1,10 +1,11 @@
 """Redactions. https://spec.matrix.org/v1.19/client-server-api/#redactions
 
-Open to suspended users: they may still take back what they said.
+Open to suspended users: they may still take back what they said themselves.
 """
 
 from typing import Any
 
+from homeserver.accounts.requester import UserSuspended
 from homeserver.http.endpoint import USER, Request, put
 from homeserver.http.requester import Requester
 from homeserver.server import Server
@@ -19,6 +20,10 @@ class Redact(Request, kw_only=True):
 
 @put("/_matrix/client/v3/rooms/{room_id}/redact/{event_id}/{txn_id}", auth=USER, rate="message")
 async def redact_event(server: Server, me: Requester, req: Redact) -> dict[str, Any]:
+    if me.is_suspended:
+        target = await server.events.get(req.event_id)
+        if target is None or target.event.sender != me.user_id:
+            raise UserSuspended
     event_id = await server.rooms.redact(
         req.room_id,
         me.user_id,

@@ -18,6 +18,8 @@ UNSTABLE_FEATURES = {
     "org.matrix.simplified_msc3575": True,
     "org.matrix.msc3814": True,
     "org.matrix.msc4140": True,
+    "org.matrix.msc4143": True,
+    "uk.tcpip.msc4323": True,
 }
 
 # Those that an operator may switch off.

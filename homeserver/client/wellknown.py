@@ -14,7 +14,10 @@ def well_known(server: Server) -> dict[str, Any] | None:
     base_url = server.config.public_baseurl
     if base_url is None:
         return None
-    return {"m.homeserver": {"base_url": base_url}, **server.config.extra_well_known_client_content}
+    content: dict[str, Any] = {"m.homeserver": {"base_url": base_url}}
+    if server.config.rtc_transports:  # MSC4143, as clients read it that do not know the endpoint yet
+        content["org.matrix.msc4143.rtc_foci"] = list(server.config.rtc_transports)
+    return content | dict(server.config.extra_well_known_client_content)
 
 
 @get("/.well-known/matrix/client", auth=OPEN)

@@ -104,6 +104,12 @@ class Devices:
             if self._flushing is None:
                 self._flushing = self._clock.call_later(FLUSH_SECONDS, self._flush)
 
+    async def connections(self, user_id: str) -> list[Seen]:
+        """Where each device of the user that was ever used was last used from."""
+        known = {each.device_id: each for each in await self._db.read(devices.last_seen, user_id)}
+        known.update((device_id, seen) for (whose, device_id), seen in self._seen.items() if whose == user_id)
+        return list(known.values())
+
     async def flush(self) -> None:
         """Writes what was seen since the last time; also called when the server stops."""
         seen, self._seen = self._seen, {}

@@ -41,6 +41,13 @@ LONGEST_TIMER_MS = 3_600_000
 log = Logger()
 
 
+def capability(max_delay_ms: int | None) -> dict[str, int]:
+    """The limits, as clients are told of them."""
+    if max_delay_ms is None:
+        return {"max_scheduled": 0}
+    return {"max_delay_ms": max_delay_ms, "max_scheduled": MOST_SCHEDULED}
+
+
 class Finalised(MatrixError):
     """What is asked for contradicts what became of the event."""
 
@@ -75,12 +82,6 @@ class DelayedEvents:
         self._locks: dict[str, DeferredLock] = {}
         self._timer: Timer | None = None
         self._timer_at = 0
-
-    @property
-    def capability(self) -> dict[str, int]:
-        if self._max_delay_ms is None:
-            return {"max_scheduled": 0}
-        return {"max_delay_ms": self._max_delay_ms, "max_scheduled": MOST_SCHEDULED}
 
     async def schedule(
         self,

@@ -67,14 +67,7 @@ def parse(text: str, directory: Path, source: str = "homeserver.yaml") -> Loaded
     if faults:
         raise ConfigError(source, faults)
     config: Config = convert_section(Config, document.data, directory)
-    try:
-        config = _with_secret(_with_database_path(config, directory))
-    except OSError as error:
-        path = ("registration_shared_secret_path",)
-        problem = Problem(
-            path[0], document.line(path), f"it cannot be read: {error}", "Write the secret there."
-        )
-        raise ConfigError(source, [problem]) from error
+    config = _with_secrets(_with_database_path(config, directory), document, source)
     if faults := list(_contradictions(config, document)):
         raise ConfigError(source, faults)
     return Loaded(config, list(_unknown_keys(SCHEMA, document.data, (), document)))
@@ -112,11 +105,30 @@ def _with_database_path(config: Config, directory: Path) -> Config:
     return dataclasses.replace(config, database=dataclasses.replace(database, args=args))
 
 
-def _with_secret(config: Config) -> Config:
-    path = config.registration_shared_secret_path
-    if path is None or config.registration_shared_secret is not None:
-        return config
-    return dataclasses.replace(config, registration_shared_secret=path.read_text("utf-8").strip() or None)
+def _with_secrets(config: Config, document: Document, source: str) -> Config:
+    """Secrets that stand in files of their own; what is written in the configuration itself wins."""
+
+    def secret(given: str | None, path: Path | None, key: str) -> str | None:
+        if given is not None or path is None:
+            return given
+        try:
+            return path.read_text("utf-8").strip() or None
+        except OSError as error:
+            line = document.line((key,))
+            problem = Problem(key, line, f"it cannot be read: {error}", "Write the secret there.")
+            raise ConfigError(source, [problem]) from error
+
+    return dataclasses.replace(
+        config,
+        registration_shared_secret=secret(
+            config.registration_shared_secret,
+            config.registration_shared_secret_path,
+            "registration_shared_secret_path",
+        ),
+        turn_shared_secret=secret(
+            config.turn_shared_secret, config.turn_shared_secret_path, "turn_shared_secret_path"
+        ),
+    )
 
 
 def _contradictions(config: Config, document: Document) -> Iterator[Problem]:

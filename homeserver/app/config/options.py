@@ -18,6 +18,7 @@ from homeserver.app.config.sections import (
     Listener,
     LoginRateLimits,
     LoginViaExistingSession,
+    MatrixRtc,
     PasswordConfig,
     Presence,
     RateLimit,
@@ -69,6 +70,29 @@ OLD_SIGNING_KEYS = {
 }
 
 
+SUPPORT = {
+    "properties": {
+        "contacts": {
+            "type": "array",
+            "minItems": 1,
+            "items": {
+                "type": "object",
+                "properties": {
+                    "role": {"type": "string", "expected": "m.role.admin or m.role.security"},
+                    "matrix_id": {"type": "string", "pattern": "^@", "expected": "a user ID"},
+                    "email_address": {"type": "string", "expected": "an e-mail address"},
+                },
+                "required": ["role"],
+                "anyOf": [{"required": ["matrix_id"]}, {"required": ["email_address"]}],
+                "expected": "a role with a matrix_id, an email_address or both",
+            },
+            "expected": "a list of contacts",
+        },
+        "support_page": {"type": "string", "pattern": "^https?://", "expected": "a URL"},
+    },
+}
+
+
 @dataclass(frozen=True, kw_only=True)
 class Config:
     server_name: str = option(
@@ -92,6 +116,22 @@ class Config:
     )
     extra_well_known_client_content: Mapping[str, Any] = option(
         {}, "More keys for /.well-known/matrix/client.", example={"org.example.support": "mailto:help"}
+    )
+    well_known_support: Mapping[str, Any] = option(
+        {},
+        "What /.well-known/matrix/support says: whom people and other administrators may turn to.",
+        limits=SUPPORT,
+        example={
+            "contacts": [{"role": "m.role.admin", "matrix_id": "@admin:example.org"}],
+            "support_page": "https://example.org/help",
+        },
+    )
+    policy_server_public_keys: Mapping[str, Any] = option(
+        {},
+        "The keys of the policy server that has this server's name, for /.well-known/matrix/policy_server: "
+        "algorithm and key in base64.",
+        limits={"additionalProperties": {"type": "string", "expected": "a key in base64"}},
+        example={"ed25519": "6yhHGKhCiXTSEN2ksjV7kX_N6rBQZ3Xb-M7LlC6NS-s"},
     )
     listeners: tuple[Listener, ...] = option(
         (Listener(port=8008),),
@@ -218,6 +258,27 @@ class Config:
         LimitRemoteRooms(), "Keeping small servers out of rooms too big for them.", planned=True
     )
     presence: Presence = option(Presence(), "Who is online.")
+
+    turn_uris: tuple[str, ...] = option(
+        (),
+        "TURN servers, which help calls through firewalls.",
+        heading="Calls",
+        example=["turn:turn.example.org?transport=udp", "turn:turn.example.org?transport=tcp"],
+    )
+    turn_shared_secret: str | None = option(
+        None,
+        "The secret shared with them, from which everybody gets credentials of their own.",
+        limits={"minLength": 1},
+        example="a long random text",
+    )
+    turn_shared_secret_path: Path | None = option(
+        None, "The same, in a file of its own.", example="/etc/hearth/turn_secret"
+    )
+    turn_username: str | None = option(None, "One name for everybody, where there is no secret.", example="u")
+    turn_password: str | None = option(None, "Its password.", example="p")
+    turn_user_lifetime: Milliseconds = option(3_600_000, "How long credentials are good for.")
+    turn_allow_guests: bool = option(True, "Whether guests get credentials.")
+    matrix_rtc: MatrixRtc = option(MatrixRtc(), "Services for group calls.")
 
     rc_message: RateLimit = option(
         RateLimit(per_second=10, burst_count=100),

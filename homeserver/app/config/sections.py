@@ -47,6 +47,22 @@ class Database:
 
 
 @dataclass(frozen=True, kw_only=True)
+class MatrixRtc:
+    transports: tuple[Mapping[str, Any], ...] = option(
+        (),
+        "what clients are told, each with its `type`; for LiveKit: type: livekit and livekit_service_url",
+        limits={
+            "items": {
+                "type": "object",
+                "properties": {"type": {"type": "string", "expected": "the kind of transport"}},
+                "required": ["type"],
+                "expected": "a mapping with a type",
+            }
+        },
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
 class RateLimit:
     """A leaky bucket: `burst_count` at once, refilled at `per_second`."""
 
