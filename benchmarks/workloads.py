@@ -7,14 +7,15 @@ round starts from whatever the rounds before left, as a server that has been up 
 import asyncio
 import functools
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import orjson
 
 from benchmarks.load import Sample, closed_loop, in_parallel, percentile
 from tests.processes import SHARED_SECRET, ServerProcess
-from tests.wire import Wire, sync_path
+from tests.wire import CLIENT, Wire, sync_path
 
 SENDERS = 32
 MANY_ROOMS = 500
@@ -263,6 +264,121 @@ async def _hear(world: World, wire: Wire, text: str) -> float:
             return answer.at
 
 
+# Encryption
+
+DEVICES = 200
+AT_ONCE = 20
+KEYS_EACH = 20
+MESSAGES_EACH = 50
+CURVE = "signed_curve25519"
+
+Request = tuple[str, str, Any]
+Job = tuple[Wire, Request]
+
+
+async def prepare_devices(world: World) -> None:
+    """Everybody of the crowd, up to 200, has a device with keys."""
+    await world.need_crowd()
+    await in_parallel([functools.partial(_upload_identity, wire) for wire in world.crowd[:DEVICES]], 8)
+
+
+async def query_keys(world: World, seconds: float) -> Sample:
+    """The keys of everybody, as before the first message into a large room."""
+    body = orjson.dumps({"device_keys": {wire.user_id: [] for wire in world.crowd[:DEVICES]}})
+
+    async def query(wire: Wire) -> None:
+        answer = await wire.request("POST", f"{CLIENT}/keys/query", body)
+        assert answer.status == 200, answer
+
+    return await closed_loop([functools.partial(query, wire) for wire in world.senders[:4]], seconds)
+
+
+async def claim_keys(world: World, _seconds: float) -> Sample:
+    """One burst: new one-time keys of everybody, claimed by 8 at once, 20 devices in a request."""
+    owners = world.crowd[:DEVICES]
+    await in_parallel([functools.partial(_upload_one_time, wire) for wire in owners], 8)
+    wanted = [
+        {wire.user_id: {wire.device_id: CURVE} for wire in owners[start : start + AT_ONCE]}
+        for _ in range(KEYS_EACH)
+        for start in range(0, len(owners), AT_ONCE)
+    ]
+    jobs: list[Job] = [
+        (world.senders[number % 8], ("POST", f"{CLIENT}/keys/claim", {"one_time_keys": each}))
+        for number, each in enumerate(wanted)
+    ]
+    started = time.perf_counter()
+    latencies = await in_parallel(_shares(jobs), 8)
+    return Sample(KEYS_EACH * len(owners) / (time.perf_counter() - started), latencies, len(jobs))
+
+
+async def to_device(world: World, _seconds: float) -> Sample:
+    """One burst: 50 messages to each of 200 devices, 20 in a request, and syncs until all have them."""
+    owners = world.crowd[:DEVICES]
+    await in_parallel([functools.partial(world.catch_up, wire) for wire in owners], 8)
+    content = {"algorithm": "m.olm.v1.curve25519-aes-sha2", "ciphertext": {"key": "x" * 800}}
+    jobs: list[Job] = []
+    for number in range(MESSAGES_EACH):
+        for start in range(0, len(owners), AT_ONCE):
+            some = owners[start : start + AT_ONCE]
+            messages = {wire.user_id: {wire.device_id: content} for wire in some}
+            sender = world.senders[number % 8]
+            path = f"{CLIENT}/sendToDevice/m.room.encrypted/{sender.transaction()}"
+            jobs.append((sender, ("PUT", path, {"messages": messages})))
+    started = time.perf_counter()
+    latencies = await in_parallel(_shares(jobs), 8)
+    await in_parallel([functools.partial(_receive, world, wire) for wire in owners], 8)
+    return Sample(MESSAGES_EACH * len(owners) / (time.perf_counter() - started), latencies, len(jobs))
+
+
+def _shares(jobs: Sequence[Job]) -> list[Callable[[], Coroutine[Any, Any, None]]]:
+    """The jobs (sender, request) by sender: a connection carries one request at a time."""
+
+    async def one_after_another(sender: Wire, requests: list[Request]) -> None:
+        for method, path, content in requests:
+            await sender.call(method, path, content)
+
+    by_sender: dict[Wire, list[Request]] = {}
+    for sender, request in jobs:
+        by_sender.setdefault(sender, []).append(request)
+    return [functools.partial(one_after_another, *each) for each in by_sender.items()]
+
+
+async def _receive(world: World, wire: Wire) -> None:
+    got = 0
+    while got < MESSAGES_EACH:
+        answer = await wire.sync(world.tokens[wire], sync_filter=LAZY)
+        world.tokens[wire] = answer["next_batch"]
+        events = answer.get("to_device", {}).get("events", ())
+        if not events:  # of the bare web server; a homeserver has them all by now
+            assert world.server.name not in ("hearth", "synapse"), f"{got} of {MESSAGES_EACH} messages"
+            return
+        got += len(events)
+    await world.catch_up(wire)  # which acknowledges them
+
+
+async def _upload_identity(wire: Wire) -> None:
+    key_id = f"ed25519:{wire.device_id}"
+    keys = {
+        "user_id": wire.user_id,
+        "device_id": wire.device_id,
+        "algorithms": ["m.olm.v1.curve25519-aes-sha2", "m.megolm.v1.aes-sha2"],
+        "keys": {f"curve25519:{wire.device_id}": "c" * 43, key_id: "e" * 43},
+        "signatures": {wire.user_id: {key_id: "s" * 86}},
+    }
+    await wire.call("POST", f"{CLIENT}/keys/upload", {"device_keys": keys})
+
+
+async def _upload_one_time(wire: Wire) -> None:
+    keys = {
+        f"{CURVE}:{wire.transaction()}": {
+            "key": "k" * 43,
+            "signatures": {wire.user_id: {f"ed25519:{wire.device_id}": "s" * 86}},
+        }
+        for _ in range(KEYS_EACH)
+    }
+    await wire.call("POST", f"{CLIENT}/keys/upload", {"one_time_keys": keys})
+
+
 WORKLOADS = [
     Workload("rooms", "messages into 32 rooms", "/s", prepare_rooms, send_to_rooms, 30),
     Workload("room", "messages into one room", "/s", prepare_common_room, send_to_common_room, 25),
@@ -273,6 +389,9 @@ WORKLOADS = [
     Workload("sliding-empty", "sliding sync, empty", "/s", prepare_many_rooms, empty_sliding_sync, 5),
     Workload("create", "rooms created", "/s", World.need_senders, create_rooms, 15),
     Workload("joins", "joins into one room", "/s", World.need_crowd, joins, 25, warm_up=False),
+    Workload("query", "keys of 200 users queried", "/s", prepare_devices, query_keys, 10),
+    Workload("claim", "one-time keys claimed", "/s", prepare_devices, claim_keys, 10, warm_up=False),
+    Workload("to-device", "to-device messages", "/s", prepare_devices, to_device, 15, warm_up=False),
     Workload(
         "delivery", "delivery, 99th percentile", " s", prepare_crowded_room, delivery, 20, True, warm_up=False
     ),
