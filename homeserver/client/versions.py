@@ -17,6 +17,7 @@ UNSTABLE_FEATURES = {
     "org.matrix.e2e_cross_signing": True,
     "org.matrix.simplified_msc3575": True,
     "org.matrix.msc3814": True,
+    "org.matrix.msc3391": True,
     "org.matrix.msc4140": True,
     "org.matrix.msc4143": True,
     "uk.tcpip.msc4323": True,
