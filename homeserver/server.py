@@ -43,6 +43,7 @@ from homeserver.rooms.rooms import Rooms
 from homeserver.rooms.serialize import Serializer
 from homeserver.rooms.upgrade import Upgrades
 from homeserver.search.index import SearchIndex
+from homeserver.search.people import UserDirectory
 from homeserver.search.service import Search
 from homeserver.sync.filters import Filters
 from homeserver.sync.notifier import Notifier
@@ -129,6 +130,7 @@ class Server:
     # finding; None if the server's owner does not want it
     search_index: SearchIndex | None
     search: Search | None
+    user_directory: UserDirectory | None
     # what is new
     notifier: Notifier
     sync: Sync

@@ -41,6 +41,7 @@ def add(tx: Transaction, account: Account) -> bool:
         return False
     row = [account.user_id, account.password, account.created_ts]
     flags = [int(getattr(account, flag)) for flag in FLAGS]
+    tx.announce("account", data=account.user_id)
     tx.insert("account", ("user_id", "password", "created_ts", *FLAGS), [[*row, *flags]])
     return True
 

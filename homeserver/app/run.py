@@ -77,6 +77,10 @@ async def _listen(config: Config, server: Server) -> None:
     await server.incoming.partial.resume()
     await server.delayed_events.resume()
     await server.remote_lists.resume()
+    if server.search_index is not None:
+        await server.search_index.start()
+    if server.user_directory is not None:
+        await server.user_directory.start()
     application = Application(server, ROUTES, rate_limits(config))
     for listener in config.listeners:
         factory = HttpFactory(application, reactor, x_forwarded=listener.x_forwarded)
@@ -84,8 +88,6 @@ async def _listen(config: Config, server: Server) -> None:
             port = _open(config, listener, address, factory)
             log.info("listening on {address}", address=port.getHost())
     await server.sender.start()
-    if server.search_index is not None:
-        await server.search_index.start()
     log.info("Hearth serves {name}", name=config.server_name)
 
 
@@ -117,6 +119,8 @@ def _stop(server: Server, pool: ThreadPool) -> "Deferred[None]":
         await server.sender.stop()
         if server.search_index is not None:
             await server.search_index.stop()
+        if server.user_directory is not None:
+            await server.user_directory.stop()
         await server.devices.flush()
         await server.presence.stop()
         server.typing.stop_all()

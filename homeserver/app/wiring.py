@@ -73,6 +73,7 @@ from homeserver.rooms.serialize import Serializer
 from homeserver.rooms.sharing import Sharing
 from homeserver.rooms.upgrade import Upgrades
 from homeserver.search.index import SearchIndex
+from homeserver.search.people import UserDirectory
 from homeserver.search.service import Search
 from homeserver.server import PublicFacts, Server, Turn
 from homeserver.sync.account_data_part import AccountDataPart
@@ -182,6 +183,12 @@ def build(config: Config, engine: Engine, signing_key: SigningKey, reactor: Any,
     if search_index is not None:
         db.follow(search_index.follow)
         search = Search(db, search_index, memberships, history, events, account_data.ignored_users)
+
+    user_directory = None
+    if config.user_directory.enabled:
+        everybody = config.user_directory.search_all_users
+        user_directory = UserDirectory(db, clock, name, search_all_users=everybody)
+        db.follow(user_directory.follow)
 
     async def has_account(user_id: str) -> bool:
         return await accounts.get(user_id) is not None
@@ -338,6 +345,7 @@ def build(config: Config, engine: Engine, signing_key: SigningKey, reactor: Any,
         public_rooms=public_rooms,
         search_index=search_index,
         search=search,
+        user_directory=user_directory,
         notifier=notifier,
         sync=sync,
         sliding_sync=sliding_sync,

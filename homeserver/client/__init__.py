@@ -66,6 +66,7 @@ from homeserver.client import tags as tags
 from homeserver.client import threads_list as threads_list
 from homeserver.client import to_device as to_device
 from homeserver.client import typing as typing
+from homeserver.client import users as users
 from homeserver.client import versions as versions
 from homeserver.client import voip as voip
 from homeserver.client import wellknown as wellknown

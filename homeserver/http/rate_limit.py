@@ -50,9 +50,9 @@ DEFAULT_RATES: Mapping[str, Rate] = {
     "login_account": Rate(per_second=0.2, burst=20),
     "login_failed": Rate(per_second=0.2, burst=10),
     "report": Rate(per_second=0.2, burst=20),
-    "search": Rate(per_second=5, burst=50),
     "rendezvous_create": Rate(per_second=0.1, burst=10),
     "rendezvous": Rate(per_second=10, burst=100),
+    "search": Rate(per_second=10, burst=100),
     "login_token": Rate(per_second=1 / 60, burst=3),
 }
 

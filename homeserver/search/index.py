@@ -12,78 +12,54 @@ from collections.abc import Sequence
 from typing import Any
 
 import orjson
-from twisted.internet.defer import Deferred, DeferredLock
-from twisted.logger import Logger
 
-from homeserver.clock import Clock, Timer
+from homeserver.clock import Clock
 from homeserver.protocol import canonical_json
 from homeserver.protocol.relations import REPLACE, has_rel_type
+from homeserver.search.trailing import Trailing
 from homeserver.search.words import words
 from storage import search as store
 from storage.database import Change, Database
 from storage.search import MESSAGE, NAME, REDACTION, TOPIC, Source, Text
 from storage.transaction import Transaction
 
-GATHER_SECONDS = 0.5
 AT_ONCE = 250
 NEAR = 2000
 """A search waits for the index if it is no further behind than this many positions."""
 OVERLAP = 200
 """Pieces of history may be committed in another order than they were numbered in: so many are read again."""
-log = Logger()
 
 
 class SearchIndex:
     def __init__(self, db: Database, clock: Clock) -> None:
         self._db = db
-        self._clock = clock
-        self._lock = DeferredLock()
-        self._timer: Timer | None = None
+        self._trailing = Trailing(clock, self._catch_up)
         self._position = 0
         self._lowest = 0
-        self._running = False
 
     async def start(self) -> None:
         """Goes on where it stopped."""
         self._position, self._lowest = await self._db.read(store.progress)
-        self._running = True
-        self._wake(0)
+        self._trailing.start()
 
     async def stop(self) -> None:
-        """Returns once nothing is being written any more."""
-        self._running = False
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        await self._lock.acquire()
-        self._lock.release()
+        await self._trailing.stop()
 
     def follow(self, changes: Sequence[Change]) -> None:
-        if self._running and self._timer is None and any(change.stream == "event" for change in changes):
-            self._wake(GATHER_SECONDS)
+        if any(change.stream == "event" for change in changes):
+            self._trailing.wake()
 
     async def take_in(self) -> None:
         """Has at hand what was committed before, unless that is much."""
-        if self._running and self._db.position - self._position <= NEAR:
-            await self._lock.run(self._catch_up_deferred)
-
-    def _wake(self, seconds: float) -> None:
-        self._timer = self._clock.call_later(seconds, self._woken)
-
-    def _woken(self) -> None:
-        self._timer = None
-        running = self._lock.run(self._catch_up_deferred)
-        running.addErrback(lambda failure: log.failure("indexing for the search failed", failure))
-
-    def _catch_up_deferred(self) -> "Deferred[None]":
-        return Deferred.fromCoroutine(self._catch_up())
+        if self._trailing.running and self._db.position - self._position <= NEAR:
+            await self._trailing.now()
 
     async def _catch_up(self) -> None:
         await self._read_on()
         await self._read_past()
 
     async def _read_on(self) -> None:
-        while self._running and self._position < (upto := self._db.position):
+        while self._trailing.running and self._position < (upto := self._db.position):
             sources, texts = await self._db.read(_read_on, self._position, upto)
             position = sources[-1].position if len(sources) == AT_ONCE else upto
             if texts or sources:
@@ -95,7 +71,7 @@ class SearchIndex:
         if lowest >= self._lowest:
             return
         below = min(self._lowest + OVERLAP, 0)
-        while self._running:
+        while self._trailing.running:
             sources, texts = await self._db.read(_read_past, below)
             below = sources[-1].position if len(sources) == AT_ONCE else lowest
             await self._db.write(_write, store.PAST, below, sources, texts)

@@ -15,7 +15,7 @@ from typing import NamedTuple
 from homeserver.rooms.aggregations import Bundle, aggregate
 from homeserver.rooms.paging import related
 from homeserver.rooms.sight import Departure, Reader, Sight, departure
-from homeserver.search.words import Term, rank
+from homeserver.search.words import Ranking, Term
 from homeserver.sync.filter_rules import RoomEventFilter
 from storage import events as event_rows
 from storage import search as store
@@ -73,7 +73,6 @@ class Found:
     stored: StoredEvent
     rank: float
     words: Sequence[str]
-    key: Key
 
 
 @dataclass(slots=True)
@@ -164,8 +163,8 @@ def read_page(tx: Transaction, eyes: Eyes, query: Query, cursor: Cursor) -> Page
         further = [each for each in ordered if cursor.after is None or each[0] > cursor.after]
         taken = _take(tx, eyes, query, further, page)
         rest = further[taken:]
-        page.more_of_rooms = {match.room for _, _, match in rest}
-        page.more_of_senders = {match.sender for _, _, match in rest}
+        page.more_of_rooms = {match.room for _, match in rest}
+        page.more_of_senders = {match.sender for _, match in rest}
         if rest:
             page.next = Cursor(cursor.upto, further[taken - 1][0] if taken else cursor.after, cursor.counted)
             return page
@@ -178,19 +177,18 @@ def read_page(tx: Transaction, eyes: Eyes, query: Query, cursor: Cursor) -> Page
     return page
 
 
-_Ordered = tuple[Key, Sequence[str], Match]
+_Ordered = tuple[Key, Match]
 
 
 def _ordered(query: Query, matches: Sequence[Match]) -> list[_Ordered]:
     """The matches that the filter lets through by their outsides, the best or the newest first."""
-    found: list[_Ordered] = []
-    for match in matches:
-        if not query.wanted.matches(match.type, match.sender):
-            continue
-        words = match.words.split(" ")
-        value = rank(query.terms, words)
-        found.append((Key(-value if query.by_rank else 0, -match.ts, -match.position), words, match))
-    found.sort(key=lambda each: each[0])
+    ranking = Ranking(query.terms)
+    found = [
+        (Key(-ranking.of(match.words) if query.by_rank else 0, -match.ts, -match.position), match)
+        for match in matches
+        if query.wanted.matches(match.type, match.sender)
+    ]
+    found.sort()
     return found
 
 
@@ -199,12 +197,13 @@ def _take(
 ) -> int:
     """Fills the page; how many matches that took."""
     taken = 0
+    ranking = Ranking(query.terms)
     shown = {each.stored.event_id for each in page.found}
     while taken < len(further) and len(page.found) < query.limit:
         batch = further[taken : taken + _BATCH]
-        events = _events_of(tx, [match for _, _, match in batch])
+        events = _events_of(tx, [match for _, match in batch])
         allowed, bundles = _allowed(tx, eyes, query, list(events.values()))
-        for key, words, match in batch:
+        for _, match in batch:
             if len(page.found) == query.limit:
                 break
             taken += 1
@@ -216,7 +215,7 @@ def _take(
             if current != match.nid:
                 continue
             shown.add(stored.event_id)
-            page.found.append(Found(stored, rank(query.terms, words), words, key))
+            page.found.append(Found(stored, ranking.of(match.words), match.words.split(" ")))
             if bundle is not None:
                 page.bundles[stored.event_id] = bundle
     return taken

@@ -7,3 +7,13 @@
 @sqlite CREATE VIRTUAL TABLE search_text USING fts5 (scope, words, tokenize = 'ascii', prefix = '3');
 @postgres CREATE TABLE search_text (position INTEGER PRIMARY KEY, words TEXT NOT NULL, vector TSVECTOR NOT NULL);
 @postgres CREATE INDEX search_text_vector ON search_text USING GIN (vector);
+
+-- People one may find by name: our own users, and those of other servers who are in rooms with them. The
+-- follower "user_directory" keeps it. What is not asked of it is who may see whom: that is read from `membership`
+-- and `open_room`, the rooms that everybody may join or read.
+CREATE TABLE directory_user (user_id TEXT PRIMARY KEY, display_name TEXT, avatar_url TEXT);
+CREATE TABLE open_room (room_id TEXT PRIMARY KEY);
+
+-- The words of their names and IDs in UTF-8: bytes, which sort alike on both engines.
+CREATE TABLE directory_word (word BLOB NOT NULL, user_id TEXT NOT NULL, PRIMARY KEY (word, user_id));
+CREATE INDEX directory_word_user ON directory_word (user_id);

@@ -26,6 +26,7 @@ from homeserver.app.config.sections import (
     Rendezvous,
     TrustedKeyServer,
     UiAuth,
+    UserDirectory,
 )
 
 SERVER_NAME = r"^([A-Za-z0-9.-]{1,230}|\[[0-9A-Fa-f:.]{2,45}\])(:[0-9]{1,5})?$"
@@ -254,6 +255,7 @@ class Config:
     enable_search: bool = option(
         True, "Whether people can search the messages of their rooms. It costs an index of all that was said."
     )
+    user_directory: UserDirectory = option(UserDirectory(), "Finding people by name.")
     limit_remote_rooms: LimitRemoteRooms = option(
         LimitRemoteRooms(), "Keeping small servers out of rooms too big for them.", planned=True
     )

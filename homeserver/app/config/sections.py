@@ -142,6 +142,16 @@ class Presence:
 
 
 @dataclass(frozen=True, kw_only=True)
+class UserDirectory:
+    enabled: bool = option(True, "whether people can be searched by name")
+    search_all_users: bool = option(
+        False,
+        "whether everybody here finds everybody who has an account here, not only people they share a room "
+        "with or who are in rooms that anybody may join or read",
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
 class LimitRemoteRooms:
     enabled: bool = option(False, "whether joins into big remote rooms are refused")
     complexity: float = option(1.0, "state events divided by 500", limits={"minimum": 0})

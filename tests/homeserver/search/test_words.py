@@ -2,7 +2,7 @@
 
 import pytest
 
-from homeserver.search.words import MOST_TERMS, MOST_WORDS, Term, highlights, rank, terms, words
+from homeserver.search.words import MOST_TERMS, MOST_WORDS, Ranking, Term, highlights, terms, words
 
 
 @pytest.mark.parametrize(
@@ -39,6 +39,7 @@ def test_what_is_written_together_is_a_phrase() -> None:
 
 def test_rank_and_highlights() -> None:
     wanted = terms("apple pie")
-    best, good, bad = ["apple", "pie"], ["apples", "pie"], ["pie"] + ["x"] * 9
-    assert rank(wanted, best) > rank(wanted, good) > rank(wanted, bad)
+    rank = Ranking(wanted).of
+    assert rank("apple pie") > rank("apples pie") > rank("pie" + " x" * 9) > rank("pi magpie") == 0
+    assert Ranking([]).of("apple") == 0
     assert highlights(wanted, [["apples", "pied", "pear"], ["apple"]]) == ["apple", "apples", "pied"]
