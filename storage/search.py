@@ -181,12 +181,15 @@ def window(tx: Transaction, wanted: Wanted, upto: int, limit: int) -> list[Match
         query = _fts5_query(wanted.terms, scoped, kinds)
         values = [*bound_values, query, upto, *params, limit]
     else:
-        # The index first, whatever the planner thinks of how rare the words are together.
+        # The index first, whatever the planner thinks of how rare the words are together; then the newest
+        # one after the other, until there are enough.
         sql = (
             f"WITH found AS MATERIALIZED (SELECT position FROM search_text WHERE vector @@ ?::tsquery)"
-            f"{', ' + bounds if bounds else ''} SELECT {columns} FROM found f"
-            " JOIN event e ON e.position = f.position JOIN search_text t ON t.position = f.position"
-            f" WHERE f.position <= ? AND {where} ORDER BY f.position DESC LIMIT ?"
+            f"{', ' + bounds if bounds else ''} SELECT {columns}"
+            " FROM (SELECT position FROM found WHERE position <= ? ORDER BY position DESC) f"
+            " CROSS JOIN LATERAL (SELECT * FROM event WHERE event.position = f.position OFFSET 0) e"
+            " CROSS JOIN LATERAL (SELECT words FROM search_text s WHERE s.position = f.position OFFSET 0) t"
+            f" WHERE {where} ORDER BY f.position DESC LIMIT ?"
         )
         query = _ts_query(wanted.terms, scoped, kinds)
         values = [query, *bound_values, upto, *params, limit]
