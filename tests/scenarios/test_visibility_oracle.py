@@ -1,7 +1,4 @@
-"""Changes of the setting × every kind of reader × every way to read, against what the specification says.
-
-The oracle was written without a look at the code it judges.
-"""
+"""Changes of the setting × every kind of reader × every way to read, against what the specification says."""
 
 from urllib.parse import quote
 
