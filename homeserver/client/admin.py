@@ -17,6 +17,10 @@ from storage.accounts import Account
 _ADMIN = "/_matrix/client/v1/admin/"
 _SUSPEND = _ADMIN + "suspend/{user_id}"
 _LOCK = _ADMIN + "lock/{user_id}"
+# What clients call that were written for MSC4323.
+_OLD = "/_matrix/client/unstable/uk.timedout.msc4323/admin/"
+_OLD_SUSPEND = [_OLD + "suspend/{user_id}"]
+_OLD_LOCK = [_OLD + "lock/{user_id}"]
 
 
 class OfUser(Request, kw_only=True):
@@ -31,24 +35,24 @@ class Lock(OfUser, kw_only=True):
     locked: bool
 
 
-@get(_SUSPEND, auth=ADMIN)
+@get(_SUSPEND, auth=ADMIN, aliases=_OLD_SUSPEND)
 async def get_admin_suspend_user(server: Server, me: Requester, req: OfUser) -> dict[str, Any]:
     return {"suspended": (await _moderated(server, me, req.user_id)).suspended}
 
 
-@put(_SUSPEND, auth=ADMIN)
+@put(_SUSPEND, auth=ADMIN, aliases=_OLD_SUSPEND)
 async def set_admin_suspend_user(server: Server, me: Requester, req: Suspend) -> dict[str, Any]:
     await _moderated(server, me, req.user_id)
     await server.accounts.set_flag(req.user_id, "suspended", req.suspended)
     return {"suspended": req.suspended}
 
 
-@get(_LOCK, auth=ADMIN)
+@get(_LOCK, auth=ADMIN, aliases=_OLD_LOCK)
 async def get_admin_lock_user(server: Server, me: Requester, req: OfUser) -> dict[str, Any]:
     return {"locked": (await _moderated(server, me, req.user_id)).locked}
 
 
-@put(_LOCK, auth=ADMIN)
+@put(_LOCK, auth=ADMIN, aliases=_OLD_LOCK)
 async def set_admin_lock_user(server: Server, me: Requester, req: Lock) -> dict[str, Any]:
     await _moderated(server, me, req.user_id)
     await server.accounts.set_flag(req.user_id, "locked", req.locked)

@@ -11,10 +11,15 @@ from homeserver.rooms import delayed_events
 from homeserver.server import Server
 
 
+MODERATION = {"suspend": True, "lock": True}
+
+
 @get("/_matrix/client/v3/capabilities", auth=USER, guests=True)
 def capabilities(server: Server, me: Requester) -> dict[str, Any]:
     settings = server.accounts.settings
-    moderation = {"m.account_moderation": {"suspend": True, "lock": True}} if me.is_admin else {}
+    moderation = {}
+    if me.is_admin:
+        moderation = dict.fromkeys(("m.account_moderation", "uk.timedout.msc4323"), MODERATION)
     return {
         "capabilities": {
             **moderation,

@@ -20,7 +20,7 @@ UNSTABLE_FEATURES = {
     "org.matrix.msc3391": True,
     "org.matrix.msc4140": True,
     "org.matrix.msc4143": True,
-    "uk.tcpip.msc4323": True,
+    "uk.timedout.msc4323": True,
 }
 
 # Those that an operator may switch off.

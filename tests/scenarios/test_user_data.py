@@ -47,6 +47,23 @@ def ephemeral(sync: Json, room_id: str, event_type: str) -> list[Json]:
 
 
 class TestAccountData:
+    def test_what_is_deleted_is_gone_and_other_devices_hear_of_it(self, server: HearthServer) -> None:
+        alice, _, room_id = together(server)
+        tablet = server.login(alice.user_id)
+        unstable = f"/_matrix/client/unstable/org.matrix.msc3391{user_path(alice)}"
+        for place in ("", room_path(room_id)):
+            path = f"{place}/account_data/org.example.colour"
+            ok(alice.put(user_path(alice) + path, {"colour": "red"}))
+            tablet.sync()
+            ok(alice.delete(unstable + path))
+            refused(alice.get(user_path(alice) + path), 404, "M_NOT_FOUND")
+            news = tablet.sync()
+            heard = room_account_data(news, room_id) if place else account_data(news)
+            assert of_type(heard, "org.example.colour") == [{}]
+        afresh = server.login(alice.user_id).sync()
+        both = [*account_data(afresh), *room_account_data(afresh, room_id)]
+        assert of_type(both, "org.example.colour") == []
+
     def test_reaches_the_other_device_only(self, server: HearthServer) -> None:
         alice, bob, room_id = together(server)
         tablet = server.login(alice.user_id)
