@@ -10,7 +10,6 @@ from homeserver.protocol.room_versions import ROOM_VERSIONS
 from homeserver.rooms import delayed_events
 from homeserver.server import Server
 
-
 MODERATION = {"suspend": True, "lock": True}
 
 
