@@ -113,8 +113,8 @@ class Synthetic:
         self._instead: dict[str, Hook] = {}
         self._keys: dict[tuple[str, str], VerifyKey] = {}
         self._transactions = count(1)
-        context = ssl.create_default_context(cafile=str(authority.path))
-        self.http = httpx.Client(verify=context, timeout=60)
+        self._context = ssl.create_default_context(cafile=str(authority.path))
+        self.http = httpx.Client(verify=self._context, timeout=60)
 
     def close(self) -> None:
         self._https.close()
@@ -125,6 +125,11 @@ class Synthetic:
 
     def __exit__(self, *exc: object) -> None:
         self.close()
+
+    def hang_up(self) -> None:
+        """Ends all connections to others; the next request opens a new one."""
+        self.http.close()
+        self.http = httpx.Client(verify=self._context, timeout=60)
 
     # Rooms and behaviour
 
