@@ -410,7 +410,8 @@ def test_old_keys(here: Scene) -> None:
     here.remote.old_keys = {old.key_id: {"key": old.verify_key.encode(), "expired_ts": now - 10_000_000}}
     here.remote.key = SigningKey.generate("a_new")
     client = here.join(room)
-    here.remote.send(here.name, [before, after])
+    results = here.remote.send(here.name, [before, after])
+    assert results[before.event_id] == {}
     assert sees(client, room.room_id, before.event_id)
     assert not sees(client, room.room_id, after.event_id)
     body = here.remote.transaction([])
