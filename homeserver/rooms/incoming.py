@@ -24,13 +24,15 @@ from homeserver.rooms.outliers import Outliers
 from homeserver.rooms.partial_state import PartialState
 from homeserver.rooms.placement import Known
 from homeserver.rooms.placing import MissingEvents, Placing
-from homeserver.rooms.registry import Registry, Room
+from homeserver.rooms.registry import Registry, Room, RoomMovedOn
 from homeserver.rooms.remote import RemoteJoin, RemoteRooms
 from homeserver.rooms.state import Entries
 from homeserver.rooms.states import States
 from storage.events import StoredEvent
 
 log = Logger()
+
+ATTEMPTS = 3
 
 Written = dict[str, "Deferred[Any]"]
 """Event ID → what fires when the event is committed."""
@@ -174,16 +176,24 @@ class Incoming:
             return []
         event, lacking = events[failed[0]], failed[1]
         rest = list(events[failed[0] + 1 :])
-        try:
-            if lacking:
-                await self.gaps.auth_events(origin, known.room, event)
-                await known.load(event.auth_events)
-            await self._bridge(origin, known, event, written, bridging=bridging)
-            again = await self._place(known, [event], written, outcomes)
-            if again is not None:
-                raise RemoteError(f"{origin} does not tell what the event stands on.")
-        except (RemoteError, MatrixError) as error:
-            self._refuse(origin, event, error, outcomes)
+        for attempt in range(ATTEMPTS):
+            try:
+                if lacking:
+                    await self.gaps.auth_events(origin, known.room, event)
+                    await known.load(event.auth_events)
+                await self._bridge(origin, known, event, written, bridging=bridging)
+                again = await self._place(known, [event], written, outcomes)
+                if again is not None:
+                    raise RemoteError(f"{origin} does not tell what the event stands on.")
+            except RoomMovedOn as error:
+                # The room was loaded afresh meanwhile, as when the rest of its state came after a join.
+                if attempt + 1 < ATTEMPTS:
+                    await known.start_over(await self._registry.get(known.room.room_id), [event])
+                    continue
+                self._refuse(origin, event, error, outcomes)
+            except (RemoteError, MatrixError) as error:
+                self._refuse(origin, event, error, outcomes)
+            break
         return rest
 
     async def _place(
