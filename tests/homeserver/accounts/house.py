@@ -69,6 +69,7 @@ class House:
         )
         self.shared_secret = SharedSecret(self.clock, settings.registration_shared_secret)
         server: Any = SimpleNamespace(
+            rendezvous=SimpleNamespace(enabled=False),
             config=PublicFacts("example.org", "12", **(config or {})), clock=self.clock, db=database,
             accounts=self.accounts, tokens=self.tokens, devices=self.devices, uia=self.uia,
             deactivation=self.deactivation, registration_tokens=self.registration_tokens,
