@@ -201,9 +201,12 @@ async def _state_at_start(db: Database, room: Room, timeline: Timeline) -> dict[
     entries = dict(room.head.state.entries)
     if not timeline.events:
         return entries
-    first = timeline.events[0]
-    if first.state_before is None:
+    if timeline.events[0].event.type == "m.room.create":
         return {}
+    # What came before this server was in the room, such as an invite, stands there without a state.
+    first = next((stored for stored in timeline.events if stored.state_before is not None), None)
+    if first is None or first.state_before is None:
+        return entries
     since_then = room.since(timeline.upto, room.position)
     later = [*timeline.tail, *since_then] if since_then is not None else []
     if not later or not _linear(later, room):

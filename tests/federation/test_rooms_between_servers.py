@@ -143,6 +143,12 @@ def test_an_invite_that_is_taken(pair: Pair, version: str) -> None:
     assert ("m.room.create", "") in contents
     ok(bob.post(f"{room_path(room_id)}/join", {}))
     becomes(alice, room_id, bob.user_id, "join")
+    # The sync after it tells the room's state, though the invite came before this server knew any.
+    told = bob.sync_until(section("join", room_id))
+    events = [*told["state"]["events"], *told["timeline"]["events"]]
+    types = {(event["type"], event["state_key"]) for event in events if "state_key" in event}
+    assert {("m.room.create", ""), ("m.room.power_levels", ""), ("m.room.name", "")} <= types
+    assert {("m.room.member", alice.user_id), ("m.room.member", bob.user_id)} <= types
     talk(room_id, alice, bob)
 
 
