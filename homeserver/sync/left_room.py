@@ -11,7 +11,13 @@ from homeserver.rooms.event_store import EventStore
 from homeserver.rooms.sight import Reader
 from homeserver.sync.event_format import EventFormat
 from homeserver.sync.request import SyncRequest
-from homeserver.sync.room_parts import Reading, Timeline, previous_batch, stored_timeline
+from homeserver.sync.room_parts import (
+    Reading,
+    Timeline,
+    previous_batch,
+    snapshot_at_start,
+    stored_timeline,
+)
 from homeserver.sync.tokens import StreamToken
 from storage import snapshots
 from storage import sync as reads
@@ -85,8 +91,8 @@ def read_left(
         timeline.hidden_state.pop(("m.room.member", row.user_id), None)
     if since or row.previous in (None, "invite", "knock", "leave", "ban"):
         return Left(timeline, [])
-    first = timeline.events[0] if timeline.events else departure
-    snapshot = departure.state_after if request.use_state_after else first.state_before
+    before = snapshot_at_start(timeline) if timeline.events else departure.state_before
+    snapshot = departure.state_after if request.use_state_after else before
     state = snapshots.read(tx, snapshot) if snapshot is not None else {}
     return Left(timeline, [entry.event_id for entry in state.values()])
 

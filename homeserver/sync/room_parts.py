@@ -26,6 +26,7 @@ from storage.snapshots import StateEntry
 from storage.transaction import Transaction
 
 StateKey = tuple[str, str]
+CREATE = "m.room.create"
 MOST_SCANNED = 2_000
 
 
@@ -201,16 +202,13 @@ async def _state_at_start(db: Database, room: Room, timeline: Timeline) -> dict[
     entries = dict(room.head.state.entries)
     if not timeline.events:
         return entries
-    if timeline.events[0].event.type == "m.room.create":
-        return {}
-    # What came before this server was in the room, such as an invite, stands there without a state.
-    first = next((stored for stored in timeline.events if stored.state_before is not None), None)
-    if first is None or first.state_before is None:
-        return entries
+    start = snapshot_at_start(timeline)
+    if start is None:
+        return {} if timeline.events[0].event.type == CREATE else entries
     since_then = room.since(timeline.upto, room.position)
     later = [*timeline.tail, *since_then] if since_then is not None else []
     if not later or not _linear(later, room):
-        before = await db.read(snapshots.read, first.state_before)
+        before = await db.read(snapshots.read, start)
         told = {stored.event.key for stored in timeline.events}
         # What resolving forks has changed since is in no event of the timeline.
         return {**before, **{key: entry for key, entry in entries.items() if key not in told}}
@@ -223,6 +221,16 @@ async def _state_at_start(db: Database, room: Room, timeline: Timeline) -> dict[
         else:
             entries[key] = StateEntry(0, stored.replaces, None)
     return entries
+
+
+def snapshot_at_start(timeline: Timeline) -> int | None:
+    """Of the state before the first event that has one.
+
+    An invite or knock that our user had from elsewhere has none: the server knew nothing else of the room.
+    """
+    if timeline.events[0].event.type == CREATE:
+        return None
+    return next((each.state_before for each in timeline.events if each.state_before is not None), None)
 
 
 def _linear(events: Sequence[StoredEvent], room: Room) -> bool:
