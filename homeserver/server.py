@@ -47,6 +47,7 @@ from homeserver.search.people import UserDirectory
 from homeserver.search.service import Search
 from homeserver.sync.filters import Filters
 from homeserver.sync.notifier import Notifier
+from homeserver.sync.old_sync import OldSync
 from homeserver.sync.presence import Presence
 from homeserver.sync.receipts import Receipts
 from homeserver.sync.service import Sync
@@ -135,6 +136,7 @@ class Server:
     notifier: Notifier
     sync: Sync
     sliding_sync: SlidingSync
+    old_sync: OldSync
     receipts: Receipts
     typing: Typing
     presence: Presence

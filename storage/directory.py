@@ -86,6 +86,13 @@ def is_published(tx: Transaction, room_id: str) -> bool:
     return bool(found)
 
 
+def published_among(tx: Transaction, room_ids: Collection[str]) -> set[str]:
+    if not room_ids:
+        return set()
+    sql = f"SELECT room_id FROM published_room WHERE {tx.any('room_id')} AND network = ?"
+    return {room_id for (room_id,) in tx.all(sql, [tx.array(room_ids), OWN])}
+
+
 def published(tx: Transaction) -> list[tuple[str, str]]:
     """(room, network) of everything published."""
     return [(room_id, network) for room_id, network in tx.all("SELECT room_id, network FROM published_room")]

@@ -93,5 +93,17 @@ def _room_state(tx: Transaction, room: int, position: int) -> int | None:
     return snapshot
 
 
+def position_of_event(tx: Transaction, room_ids: Collection[str], since: int, count: int) -> int | None:
+    """The position of the `count`th event after `since` in these rooms together; None if there are fewer."""
+    if not room_ids:
+        return None
+    position: int | None = tx.value(
+        f"SELECT position FROM event WHERE room IN (SELECT nid FROM room WHERE {tx.any('room_id')})"
+        " AND position > ? AND status = 0 ORDER BY position LIMIT 1 OFFSET ?",
+        [tx.array(room_ids), since, count - 1],
+    )
+    return position
+
+
 def room_numbers(tx: Transaction, room_ids: Sequence[str]) -> dict[str, int]:
     return dict(tx.all(f"SELECT room_id, nid FROM room WHERE {tx.any('room_id')}", [tx.array(room_ids)]))

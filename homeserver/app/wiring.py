@@ -85,6 +85,7 @@ from homeserver.sync.key_counts import KeyCounts
 from homeserver.sync.lazy_members import LazyMembers
 from homeserver.sync.left_room import LeftRooms
 from homeserver.sync.notifier import Notifier
+from homeserver.sync.old_sync import OldSync
 from homeserver.sync.people import People
 from homeserver.sync.presence import Presence
 from homeserver.sync.receipts import Receipts
@@ -349,6 +350,7 @@ def build(config: Config, engine: Engine, signing_key: SigningKey, reactor: Any,
         notifier=notifier,
         sync=sync,
         sliding_sync=sliding_sync,
+        old_sync=OldSync(db, clock, notifier, sync, rooms, history, event_format),
         receipts=receipts,
         typing=typing,
         presence=presence,

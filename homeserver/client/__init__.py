@@ -35,6 +35,7 @@ from homeserver.client import logout as logout
 from homeserver.client import message_pagination as message_pagination
 from homeserver.client import mutual_rooms as mutual_rooms
 from homeserver.client import notifications as notifications
+from homeserver.client import old_sync as old_sync
 from homeserver.client import openid as openid
 from homeserver.client import password_management as password_management
 from homeserver.client import policy_server as policy_server
@@ -52,6 +53,7 @@ from homeserver.client import rendezvous as rendezvous
 from homeserver.client import rendezvous_etag as rendezvous_etag
 from homeserver.client import report_content as report_content
 from homeserver.client import room_event_by_timestamp as room_event_by_timestamp
+from homeserver.client import room_initial_sync as room_initial_sync
 from homeserver.client import room_send as room_send
 from homeserver.client import room_state as room_state
 from homeserver.client import room_summary as room_summary

@@ -46,12 +46,12 @@ class EventFormat:
         membership_of: Callable[[StoredEvent], str | None] | None,
         bundles: Bundles = NO_BUNDLES,
     ) -> list[Any]:
-        """JSON to embed, without room_id: sync names the room once."""
+        """JSON to embed, mostly without room_id: sync names the room once."""
         if not stored:
             return []
         wanted = request.filter
         client = await self._serializer.client_events(
-            stored, request.user_id, request.device_id, membership_of, room_id=False, bundles=bundles
+            stored, request.user_id, request.device_id, membership_of, request.room_ids, bundles
         )
         if wanted.event_format == "federation":
             return [

@@ -37,10 +37,14 @@ ROOMS_AT_ONCE = 50
 
 @dataclass(slots=True)
 class Visit:
-    """A room to look at, with what was read for it. `is_new`: it is told afresh, with its whole state."""
+    """A room to look at, with what was read for it.
+
+    `is_new`: it is told afresh, with its whole state; else what came after `since`.
+    """
 
     room_id: str
     is_new: bool
+    since: int
     receipts: Sequence[Receipt]
     account_data: list[dict[str, Any]]
     unread: UnreadCounts = NOTHING_UNREAD
@@ -146,13 +150,13 @@ class JoinedRooms:
         for visit in visits:
             room = rooms[visit.room_id]
             if not visit.is_new:
-                recent = recent_timeline(room, request, window.after, upto, ignored)
+                recent = recent_timeline(room, request, visit.since, upto, ignored)
                 if recent is not None:
                     timelines[visit.room_id] = recent
                     continue
-            since = 0 if visit.is_new else window.after
             reader = Reader(request.user_id, True, ignored)
-            readings.append(Reading(room.nid, room.room_id, since, upto, reader, sees_all=not visit.is_new))
+            sees_all = not visit.is_new
+            readings.append(Reading(room.nid, room.room_id, visit.since, upto, reader, sees_all))
         for start in range(0, len(readings), ROOMS_AT_ONCE):
             some = readings[start : start + ROOMS_AT_ONCE]
             timelines.update(await self._db.read(stored_timelines, some, request))

@@ -92,6 +92,17 @@ class Notifier:
         feed.used_ms = self._clock.now_ms()
         return feed
 
+    def peek(self, user_id: str, room_id: str) -> Feed:
+        """A feed of a room that its reader is not joined to, until `end_peek`."""
+        feed = Feed(user_id, self._db.position, self._clock.now_ms())
+        feed.last_ephemeral = self._ephemeral.position
+        self._enter(feed, room_id)
+        return feed
+
+    def end_peek(self, feed: Feed) -> None:
+        for room_id in feed.rooms:
+            self._exit(feed, room_id)
+
     async def wait(self, feed: Feed, seconds: float) -> None:
         """Returns when there is news for the feed, or after `seconds`."""
         waiter: Deferred[None] = Deferred()

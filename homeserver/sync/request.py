@@ -16,7 +16,10 @@ DEFAULT_TIMELINE_LIMIT = 20
 
 @dataclass(frozen=True, slots=True)
 class SyncRequest:
-    """`timeout_ms` is how long to wait for news; `since` is None for a first sync."""
+    """`timeout_ms` is how long to wait for news; `since` is None for a first sync.
+
+    `room_ids`: each event names its room. `only_new`: of a room that was joined since, nothing from before.
+    """
 
     user_id: str
     device_id: str
@@ -25,6 +28,8 @@ class SyncRequest:
     timeout_ms: int = 0
     full_state: bool = False
     use_state_after: bool = False
+    room_ids: bool = False
+    only_new: bool = False
 
     @property
     def timeline_limit(self) -> int:

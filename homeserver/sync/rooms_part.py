@@ -144,16 +144,20 @@ class RoomsPart:
                 if self._rooms.is_partial(room_id):
                     continue
                 is_new = is_new or self._rooms.completed_at(room_id) > window.after
+            since = 0 if is_new else window.after
+            if request.only_new and is_new:
+                is_new, since = False, max(window.after, past.began - 1 if past is not None else 0)
             event_news = last.get(room_id) or self._notifier.room_news(room_id).get("event", 0)
             if (
                 everything
-                or is_new
+                or since != window.after
                 or event_news > window.after
                 or room_id in receipts
                 or room_id in room_data
                 or self._typing.position(room_id) > window.after_ephemeral
             ):
-                visits.append(Visit(room_id, is_new, receipts.get(room_id, []), room_data.get(room_id, [])))
+                data = room_data.get(room_id, [])
+                visits.append(Visit(room_id, is_new, since, receipts.get(room_id, []), data))
         return visits
 
     async def _add_left(
@@ -172,7 +176,8 @@ class RoomsPart:
                 return
         elif past is None or not past.has_left:
             return
-        since = window.after if past is not None and past.at_since == "join" else 0
+        follows_on = request.only_new or (past is not None and past.at_since == "join")
+        since = window.after if follows_on else 0
         data = room_data.get(row.room_id, [])
         answer.leave[row.room_id] = await self._left.part(request, row, since, ignored, data)
 

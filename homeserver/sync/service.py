@@ -69,6 +69,23 @@ class Sync:
                 return await self._encode(request, Answer(), self._quiet_token(feed, seen))
             await self._notifier.wait(feed, left_ms / 1000)
 
+    async def snapshot(self, request: SyncRequest) -> tuple[Answer, StreamToken]:
+        """All there is for a user, but for what is a single device's; and up to where."""
+        feed = await self._notifier.feed(request.user_id)
+        window = Window(None, self._notifier.now(), self._notifier.started_at)
+        answer = Answer()
+        news = self._notifier.user_news(request.user_id)
+        room_data = await self._account_data.add(answer, request, window, news)
+        met = await self._rooms.add(answer, request, window, news, room_data)
+        await self._people.add(answer, request, feed, window, met)
+        return answer, window.upto
+
+    async def rooms(self, request: SyncRequest, window: Window) -> Answer:
+        """The same of rooms only, and only what is new in the window."""
+        answer = Answer()
+        await self._rooms.add(answer, request, window, self._notifier.user_news(request.user_id), {})
+        return answer
+
     def _quiet_token(self, feed: Feed, seen: StreamToken) -> StreamToken:
         """Where nothing is new since `seen`, the client may as well go on from now."""
         return seen if feed.has_news_since(seen) else self._notifier.now()

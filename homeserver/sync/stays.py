@@ -36,6 +36,17 @@ class Past:
         return self.at_since == "join" and all(membership == "join" for membership in self.since_then)
 
     @property
+    def began(self) -> int:
+        """The position of the join that the present stay began with; 0 for those who are not in the room."""
+        began = 0
+        for event in self.events:
+            if event.membership != "join":
+                began = 0
+            elif not began:
+                began = event.position or 0
+        return began
+
+    @property
     def was_joined(self) -> bool:
         """Whether the user ever was in the room."""
         return any(event.membership == "join" for event in self.events)

@@ -43,7 +43,7 @@ class Operation:
 
     @property
     def route(self) -> Route:
-        return self.method, anonymous(self.path)
+        return self.method, anonymous(self.path.strip())
 
 
 def operations() -> list[Operation]:
