@@ -390,6 +390,25 @@ def test_receipts_and_typing(server: HearthServer) -> None:
     assert list(found["receipts"]["rooms"][room]["content"][event_id]) == ["m.read.private"]
 
 
+def test_who_types_in_a_room_that_was_out_of_the_window(server: HearthServer) -> None:
+    """Typing moves no position in the stream; a room that is behind may be so by nothing else."""
+    alice, bob, quiet = two(server)
+    alice.create_room(name="The newer room")
+    connection = UnstableConnection(alice)
+    extensions = {"typing": {"enabled": True}}
+
+    def sync(last: int) -> Json:
+        lists = {"all": {"timeline_limit": 1, "required_state": [], "ranges": [[0, last]]}}
+        found: Json = connection.sync(lists=lists, extensions=extensions)["extensions"]
+        return found.get("typing", {}).get("rooms", {})
+
+    assert sync(1) == {}
+    ok(bob.put(f"{room_path(quiet)}/typing/{bob.user_id}", {"typing": True}))
+    assert sync(0) == {}
+    assert sync(1)[quiet]["content"] == {"user_ids": [bob.user_id]}
+    assert sync(1) == {}
+
+
 def test_to_device_messages_wait_until_acknowledged(server: HearthServer) -> None:
     alice, bob = server.register("alice"), server.register("bob")
     connection = Connection(alice, "encryption")

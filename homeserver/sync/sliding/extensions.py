@@ -163,7 +163,7 @@ class ExtensionsPart:
             await self._add_receipts(extended, request, window, rooms, news, shown, ignored)
         if asked.typing is not None:
             rooms = _scoped(wanted, since, asked.typing, request, state, "typing")
-            self._add_typing(extended, window, rooms, ignored)
+            self._add_typing(extended, window, state, rooms, ignored)
         return extended
 
     async def counts(self, request: SlidingRequest) -> dict[str, Any]:
@@ -263,12 +263,14 @@ class ExtensionsPart:
             extended.add("receipts", {"rooms": body})
 
     def _add_typing(
-        self, extended: Extended, window: Window, rooms: Since, ignored: frozenset[str]
+        self, extended: Extended, window: Window, state: State, rooms: Since, ignored: frozenset[str]
     ) -> None:
         body = {}
         for room_id, since in rooms.items():
-            position = self._typing.position(room_id)
-            if not position or (since == window.after and not self.typing_changed(window, room_id)):
+            sent = state.rooms.get(room_id)
+            # A room is behind from a position in the stream, in which typing has no place.
+            behind = since != window.after or (sent is not None and sent.upto is not None)
+            if not self._typing.position(room_id) or not (behind or self.typing_changed(window, room_id)):
                 continue
             users = [user_id for user_id in self._typing.users(room_id) if user_id not in ignored]
             if users or since is not None:
