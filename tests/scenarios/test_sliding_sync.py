@@ -400,7 +400,7 @@ def test_who_types_in_a_room_that_was_out_of_the_window(server: HearthServer) ->
     def sync(last: int) -> Json:
         lists = {"all": {"timeline_limit": 1, "required_state": [], "ranges": [[0, last]]}}
         found: Json = connection.sync(lists=lists, extensions=extensions)["extensions"]
-        return found.get("typing", {}).get("rooms", {})
+        return dict(found.get("typing", {}).get("rooms", {}))
 
     assert sync(1) == {}
     ok(bob.put(f"{room_path(quiet)}/typing/{bob.user_id}", {"typing": True}))

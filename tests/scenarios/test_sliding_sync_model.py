@@ -169,12 +169,15 @@ class Person:
         own = {key: id for key, id in truth.receipts.items() if key[2] == self.client.user_id}
         assert {key: id for key, id in receipts.items() if key[2] == self.client.user_id} == own
         assert receipts.items() <= truth.receipts.items()
-        if {id: model.typing.get(id, set()) for id in joined} != {id: truth.typing.get(id, set()) for id in joined}:
+        if self._typing(model, joined) != self._typing(truth, joined):
             # Somebody's time was up between the two questions, perhaps.
             truth = Truth(self.client)
-            model.sync() if model is self.wide else model.sync(self.narrow_body(last=99))
-            for room_id in joined:
-                assert model.typing.get(room_id, set()) == truth.typing.get(room_id, set())
+            model.sync(self.wide_body() if model is self.wide else self.narrow_body(last=99))
+            assert self._typing(model, joined) == self._typing(truth, joined)
+
+    @staticmethod
+    def _typing(side: "Model | Truth", rooms: set[str]) -> dict[str, set[str]]:
+        return {room_id: side.typing.get(room_id, set()) for room_id in rooms}
 
 
 class Truth:
