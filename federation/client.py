@@ -140,7 +140,7 @@ class FederationClient:
             self._destinations.answered(destination)
         if 200 <= reply.status < 300:
             return reply.body
-        raise _refusal(destination, reply)
+        raise refusal(destination, reply)
 
     async def within(self, seconds: float, work: Coroutine[Any, Any, T]) -> T:
         """Several requests under one time limit. Raises Unreachable."""
@@ -233,7 +233,7 @@ def _encode(content: Content | None) -> bytes | None:
     return canonical_json.encode_lax(dict(content))
 
 
-def _refusal(destination: str, reply: Reply) -> Refused:
+def refusal(destination: str, reply: Reply) -> Refused:
     try:
         body = as_object(destination, reply.body)
     except BadAnswer:

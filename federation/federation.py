@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from federation.client import FederationClient
 from federation.destinations import Destinations
 from federation.http_client import HttpClient
+from federation.identity_servers import IdentityServersClient
 from federation.inspection import Inspector
 from federation.key_documents import OwnKeys
 from federation.keyring import Keyring
@@ -29,6 +30,7 @@ class Federation:
     inspector: Inspector
     rooms: RoomsClient
     policy_servers: PolicyServersClient
+    identity_servers: IdentityServersClient
     notary: NotaryService
     destinations: Destinations
     whitelist: Whitelist

@@ -41,6 +41,7 @@ from homeserver.rooms.relations import Relations
 from homeserver.rooms.reports import Reports
 from homeserver.rooms.rooms import Rooms
 from homeserver.rooms.serialize import Serializer
+from homeserver.rooms.third_party_invites import ThirdPartyInvites
 from homeserver.rooms.upgrade import Upgrades
 from homeserver.search.index import SearchIndex
 from homeserver.search.people import UserDirectory
@@ -118,6 +119,7 @@ class Server:
     events: EventStore
     rooms: Rooms
     incoming: Incoming
+    third_party_invites: ThirdPartyInvites
     upgrades: Upgrades
     hierarchy: Hierarchy
     history: History

@@ -4,7 +4,8 @@ https://spec.matrix.org/v1.19/server-server-api/#third-party-invites
 
 What the identity server signed is the proof, checked by the authorisation rules against the room's
 m.room.third_party_invite. The invited user's server makes the invite if it is in the room; else it asks the
-inviting one. `onbind` is not signed by anybody, so it does nothing that the rules of the room would not.
+inviting one, which has the identity server say that the key still counts. `onbind` is not signed by anybody,
+so it does nothing that the rules of the room would not.
 """
 
 from typing import Any
@@ -15,10 +16,12 @@ from federation import federation
 from federation.invites_sent import issue
 from federation.participation import room_to_enter
 from federation.server.auth import SERVER, Origin
-from homeserver.errors import Forbidden, InvalidParam, MatrixError, NotFound, RemoteError
+from homeserver.errors import BadState, Forbidden, InvalidParam, MatrixError, NotFound, RemoteError
 from homeserver.http.endpoint import OPEN, Request, put
+from homeserver.protocol.auth_rules.third_party import keys_that_signed
 from homeserver.protocol.ids import is_valid_room_id, is_valid_user_id, server_of
 from homeserver.rooms.head import MEMBER, Proposal
+from homeserver.rooms.third_party_invites import THIRD_PARTY_INVITE
 from homeserver.server import Server
 
 MOST_INVITES = 20
@@ -47,6 +50,7 @@ async def exchange_third_party_invite(server: Server, me: Origin, req: ExchangeT
         raise Forbidden("The invited user is not of your server.")
     await room_to_enter(server, me.server_name, req.room_id)
     proposal = _invite(req.sender, req.state_key, req.content.third_party_invite)
+    await _require_valid_key(server, req.room_id, req.content.third_party_invite.get("signed"))
     await issue(server, req.room_id, proposal)
 
 
@@ -96,6 +100,23 @@ async def _redeem(server: Server, invite: PendingInvite) -> None:
     }
     asked = server_of(invite.sender)
     await federation.of(server).rooms.exchange_third_party_invite(asked, invite.room_id, partial)
+
+
+async def _require_valid_key(server: Server, room_id: str, signed: Any) -> None:
+    """Where nothing is signed at all, the rules of the room say so."""
+    token = signed.get("token") if isinstance(signed, dict) else None
+    room = await server.rooms.get(room_id)
+    event_id = room.tip.event_id(THIRD_PARTY_INVITE, token) if isinstance(token, str) else None
+    stored = await server.events.get(event_id) if event_id is not None else None
+    if stored is None:
+        return
+    try:
+        for key, url in keys_that_signed(signed, stored.event.content):
+            if url is None or await federation.of(server).identity_servers.key_is_valid(url, key):
+                return
+    except RemoteError as error:
+        raise BadState("The identity server does not say whether its key still counts.") from error
+    raise Forbidden("No key that counts signed this.")
 
 
 def _invite(sender: str, user_id: str, claim: dict[str, Any]) -> Proposal:

@@ -10,6 +10,7 @@ from federation.destinations import Destinations
 from federation.discovery import Discovery
 from federation.federation import Federation
 from federation.http_client import HttpClient
+from federation.identity_servers import IdentityServersClient
 from federation.inspection import Inspector
 from federation.key_documents import OldKey, OwnKeys
 from federation.key_fetching import KeyFetcher, Notary
@@ -51,6 +52,7 @@ def build_federation(
         inspector=inspector,
         rooms=RoomsClient(client, inspector),
         policy_servers=PolicyServersClient(client),
+        identity_servers=IdentityServersClient(http),
         notary=NotaryService(db, clock, own_keys, fetcher, whitelist),
         destinations=destinations,
         whitelist=whitelist,

@@ -71,6 +71,7 @@ from homeserver.rooms.reports import Reports
 from homeserver.rooms.rooms import Rooms
 from homeserver.rooms.serialize import Serializer
 from homeserver.rooms.sharing import Sharing
+from homeserver.rooms.third_party_invites import ThirdPartyInvites
 from homeserver.rooms.upgrade import Upgrades
 from homeserver.search.index import SearchIndex
 from homeserver.search.people import UserDirectory
@@ -334,6 +335,7 @@ def build(config: Config, engine: Engine, signing_key: SigningKey, reactor: Any,
         events=events,
         rooms=rooms,
         incoming=incoming,
+        third_party_invites=ThirdPartyInvites(registry, rooms, federation.identity_servers),
         upgrades=Upgrades(registry, shown_profile),
         hierarchy=Hierarchy(db, clock, memberships, name, SpaceHierarchy(federation.client, clock)),
         history=history,

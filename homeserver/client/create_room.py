@@ -4,11 +4,14 @@ from typing import Any
 
 import msgspec
 
-from homeserver.client.inviting import no_identity_server
+from homeserver.errors import InvalidParam
 from homeserver.http.endpoint import USER, Request, post
 from homeserver.http.requester import Requester
 from homeserver.rooms.create import CreateOptions, StateToSet
+from homeserver.rooms.third_party_invites import ThirdPartyId
 from homeserver.server import Server
+
+MOST_THIRD_PARTIES = 20
 
 
 class InitialState(msgspec.Struct, kw_only=True):
@@ -41,8 +44,12 @@ class CreateRoom(Request, kw_only=True):
 
 @post("/_matrix/client/v3/createRoom", auth=USER, rate="create_room", writes=True)
 async def create_room(server: Server, me: Requester, req: CreateRoom) -> dict[str, Any]:
-    if req.invite_3pid:
-        raise no_identity_server()
+    third_parties = [
+        ThirdPartyId.checked(each.id_server, each.id_access_token, each.medium, each.address)
+        for each in req.invite_3pid or ()
+    ]
+    if len(third_parties) > MOST_THIRD_PARTIES:
+        raise InvalidParam(f"At most {MOST_THIRD_PARTIES} third-party invites at once.")
     if req.room_alias_name is not None:
         server.directory.local_alias(req.room_alias_name)
     options = CreateOptions(
@@ -60,4 +67,9 @@ async def create_room(server: Server, me: Requester, req: CreateRoom) -> dict[st
         is_direct=req.is_direct,
         power_level_content_override=req.power_level_content_override or {},
     )
-    return {"room_id": await server.rooms.create(me.user_id, options)}
+    room_id = await server.rooms.create(me.user_id, options)
+    if third_parties:
+        await server.third_party_invites.invite_first(
+            room_id, me.user_id, third_parties, is_direct=req.is_direct, alone=not req.invite
+        )
+    return {"room_id": room_id}

@@ -1,12 +1,12 @@
 """Inviting. https://spec.matrix.org/v1.19/client-server-api/#post_matrixclientv3roomsroomidinvite
 
 One path takes two kinds of bodies: a user ID, or a third-party identifier for an identity server to look up.
-This server talks to no identity server, and says so.
 """
 
-from homeserver.errors import Forbidden, MissingParam
+from homeserver.errors import MissingParam
 from homeserver.http.endpoint import USER, Request, post
 from homeserver.http.requester import Requester
+from homeserver.rooms.third_party_invites import ThirdPartyId
 from homeserver.server import Server
 
 
@@ -26,11 +26,7 @@ async def invite_user(server: Server, me: Requester, req: Invite) -> None:
     if req.user_id is not None:
         await server.rooms.invite(req.room_id, me.user_id, req.user_id, req.reason)
         return
-    third_party = (req.id_server, req.id_access_token, req.medium, req.address)
-    if None in third_party:
+    if req.id_server is None or req.id_access_token is None or req.medium is None or req.address is None:
         raise MissingParam("The body has neither a 'user_id' nor a whole third-party identifier.")
-    raise no_identity_server()
-
-
-def no_identity_server() -> Forbidden:
-    return Forbidden("This server does not use identity servers: invite people by their Matrix IDs.")
+    who = ThirdPartyId.checked(req.id_server, req.id_access_token, req.medium, req.address)
+    await server.third_party_invites.invite(req.room_id, me.user_id, who)

@@ -21,6 +21,7 @@ from federation.destinations import Destinations
 from federation.discovery import Discovery
 from federation.federation import Federation
 from federation.http_client import HttpClient
+from federation.identity_servers import IdentityServersClient
 from federation.inspection import Inspector
 from federation.key_documents import OwnKeys
 from federation.key_fetching import KeyFetcher, Notary
@@ -125,6 +126,7 @@ class Here:
             inspector=self.inspector,
             rooms=self.rooms,
             policy_servers=PolicyServersClient(self.client),
+            identity_servers=IdentityServersClient(self.http),
             notary=NotaryService(self.db, self.clock, own, self.fetcher, self.whitelist),
             destinations=self.destinations,
             whitelist=self.whitelist,

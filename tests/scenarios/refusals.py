@@ -27,6 +27,7 @@ SEND = "/send/m.room.message/"
 MESSAGE = {"msgtype": "m.text", "body": "hello"}
 LOGIN = {"type": "m.login.password", "identifier": {"type": "m.id.user", "user": "{me}"}, "password": "wrong"}
 DUMMY = {"auth": {"type": "m.login.dummy"}, "password": "correct horse battery staple"}
+THIRD_PARTY = {"id_server": "id.example", "id_access_token": "t", "medium": "email", "address": "a@b.c"}
 RULE = {"actions": ["notify"]}
 
 
@@ -98,6 +99,11 @@ REFUSALS: list[Refusal] = [
     ("POST", f"{HER_ROOM}/invite", {"user_id": "{me}"}, FORBIDDEN),
     ("POST", f"{ROOM}/invite", {"user_id": "{me}"}, FORBIDDEN),
     ("POST", f"{ROOM}/invite", {"user_id": "nobody"}, WRONG),
+    ("POST", f"{ROOM}/invite", THIRD_PARTY | {"medium": "pigeon"}, INVALID),
+    ("POST", f"{ROOM}/invite", THIRD_PARTY | {"id_server": "http://localhost/"}, INVALID),
+    ("POST", f"{ROOM}/invite", {"medium": "email"}, {(400, "M_MISSING_PARAM")}),
+    ("POST", f"{HER_ROOM}/invite", THIRD_PARTY, FORBIDDEN),
+    ("POST", "/createRoom", {"invite_3pid": [THIRD_PARTY | {"address": ""}]}, INVALID),
     ("POST", f"{HER_ROOM}/kick", {"user_id": "{her}"}, FORBIDDEN),
     ("POST", f"{ROOM}/kick", {"user_id": "{her}"}, FORBIDDEN),
     ("POST", f"{HER_ROOM}/ban", {"user_id": "{her}"}, FORBIDDEN),

@@ -32,31 +32,34 @@ def check_third_party_invite(
         raise AuthError("There is no such third-party invite in the room.")
     if third_party.sender != event.sender:
         raise AuthError("The third-party invite was sent by another user.")
-    if not _is_signed_by(signed, list(_public_keys(third_party.content))):
+    if not keys_that_signed(signed, third_party.content):
         raise AuthError("The third-party invite has no valid signature.")
 
 
-def _is_signed_by(signed: dict[str, Any], keys: list[str]) -> bool:
+def keys_that_signed(signed: Mapping[str, Any], content: Mapping[str, Any]) -> list[tuple[str, str | None]]:
+    """Of the keys that the event's content names; each with the URL that tells whether it still counts."""
     try:
         message = json_bytes(signed)
     except NotCanonical:
-        return False
+        return []
     signatures = signed.get("signatures")
+    found = []
     for server in signatures if isinstance(signatures, dict) else ():
         for key_id, signature in signatures_of(signed, server).items():
-            for text in keys:
+            for text, validity_url in _public_keys(content):
                 try:
                     key = VerifyKey.decode(key_id, text)
                 except ValueError:
                     continue
                 if key.verifies(message, signature):
-                    return True
-    return False
+                    found.append((text, validity_url))
+    return found
 
 
-def _public_keys(content: dict[str, Any]) -> Iterator[str]:
+def _public_keys(content: Mapping[str, Any]) -> Iterator[tuple[str, str | None]]:
     listed = content.get("public_keys")
     for entry in [content, *(listed if isinstance(listed, list) else ())]:
         key = entry.get("public_key") if isinstance(entry, dict) else None
         if isinstance(key, str):
-            yield key
+            url = entry.get("key_validity_url")
+            yield key, url if isinstance(url, str) else None

@@ -111,7 +111,7 @@ def test_third_party_invites_are_exchanged(world: World) -> None:
     alice = world.here.register("alice")
     room_id = alice.create_room(room_version="11")
     key = SigningKey.generate()
-    entry = {"display_name": "e…", "key_validity_url": "https://x", "public_key": key.verify_key.encode()}
+    entry = {"display_name": "e…", "public_key": key.verify_key.encode()}
     alice.send_state(room_id, "m.room.third_party_invite", entry, "token")
     user = f"@third:{world.there.name}"
     signed = sign_json({"mxid": user, "token": "token"}, "identity.example", key)
