@@ -19,7 +19,8 @@ from benchmarks import federation
 from benchmarks.memory import waiting_syncs
 from benchmarks.servers import SERVERS, make_server, print_profile
 from benchmarks.table import Samples, memory_lines, results, speed_lines
-from benchmarks.workloads import WORKLOADS, Workload, World
+from benchmarks.workloads import WORKLOADS
+from benchmarks.world import Workload, World
 from tests.postgres import postgres
 from tests.processes import ServerProcess, StartFailed, synapse_python
 
@@ -98,12 +99,13 @@ async def drive(servers: list[ServerProcess], options: argparse.Namespace) -> Sa
     samples: Samples = defaultdict(lambda: defaultdict(list))
     worlds = [World(server, options.crowd) for server in servers]
     for workload in options.workloads:
-        for world in worlds:
+        able = [world for world in worlds if workload.bare or world.server.name != "bare"]
+        for world in able:
             await workload.prepare(world)
             if workload.warm_up:
                 await workload.run(world, min(1.0, options.seconds))
         for number in range(options.rounds):
-            for world in worlds:
+            for world in able:
                 await measure(world, workload, options.seconds, samples)
                 newest = samples[workload][world.server.name][-1]
                 print(

@@ -7,79 +7,18 @@ round starts from whatever the rounds before left, as a server that has been up 
 import asyncio
 import functools
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
 import orjson
 
+from benchmarks import reading
 from benchmarks.load import Sample, closed_loop, in_parallel, percentile
-from tests.processes import SHARED_SECRET, ServerProcess
+from benchmarks.world import LAZY, Workload, World
 from tests.wire import CLIENT, Wire, sync_path
 
-SENDERS = 32
 MANY_ROOMS = 500
 SLIDING_SYNC = "/_matrix/client/unstable/org.matrix.simplified_msc3575/sync"
-LAZY = {"room": {"timeline": {"limit": 5}, "state": {"lazy_load_members": True}}}
-
-
-@dataclass
-class World:
-    """One server with the accounts and rooms that the workloads made on it."""
-
-    server: ServerProcess
-    crowd_size: int = 400
-    senders: list[Wire] = field(default_factory=list)
-    crowd: list[Wire] = field(default_factory=list)
-    rooms: list[str] = field(default_factory=list)
-    common_room: str = ""
-    crowded_room: str = ""
-    busy: list[Wire] = field(default_factory=list)
-    tokens: dict[Wire, str] = field(default_factory=dict)
-    """Where each one's sync stands."""
-
-    async def accounts(self, name: str, count: int) -> list[Wire]:
-        wires = [Wire(self.server.port) for _ in range(count)]
-        jobs = [
-            functools.partial(wire.register, f"{name}{number}", SHARED_SECRET)
-            for number, wire in enumerate(wires)
-        ]
-        await in_parallel(jobs, 8)
-        return wires
-
-    async def need_senders(self) -> None:
-        if not self.senders:
-            self.senders = await self.accounts("sender", SENDERS)
-
-    async def need_crowd(self) -> None:
-        await self.need_senders()
-        if not self.crowd:
-            self.crowd = await self.accounts("member", self.crowd_size)
-
-    async def catch_up(self, wire: Wire) -> None:
-        """Sync until there is no news."""
-        while True:
-            answer = await wire.sync(self.tokens.get(wire, ""), sync_filter=LAZY)
-            self.tokens[wire] = answer["next_batch"]
-            if not answer.get("rooms", {}).get("join"):
-                return
-
-    def close(self) -> None:
-        for wire in [*self.senders, *self.crowd, *self.busy]:
-            wire.close()
-
-
-@dataclass(frozen=True)
-class Workload:
-    name: str
-    title: str
-    unit: str
-    prepare: Callable[[World], Awaitable[None]]
-    run: Callable[[World, float], Awaitable[Sample]]
-    target: float
-    """How many times better than Synapse we promise to be."""
-    less_is_better: bool = False
-    warm_up: bool = True
 
 
 # Messages
@@ -96,14 +35,6 @@ async def send_to_rooms(world: World, seconds: float) -> Sample:
     return await closed_loop([functools.partial(wire.send, room, "hello") for wire, room in pairs], seconds)
 
 
-async def prepare_common_room(world: World) -> None:
-    await world.need_senders()
-    if not world.common_room:
-        world.common_room = await world.senders[0].create_room(preset="public_chat")
-        for wire in world.senders[1:]:
-            await wire.join(world.common_room)
-
-
 async def send_to_common_room(world: World, seconds: float) -> Sample:
     workers = [functools.partial(wire.send, world.common_room, "hello") for wire in world.senders]
     return await closed_loop(workers, seconds)
@@ -114,7 +45,7 @@ async def send_to_common_room(world: World, seconds: float) -> Sample:
 
 async def prepare_sync(world: World) -> None:
     await prepare_rooms(world)
-    await prepare_common_room(world)
+    await world.need_common_room()
 
 
 async def empty_sync(world: World, seconds: float) -> Sample:
@@ -381,12 +312,21 @@ async def _upload_one_time(wire: Wire) -> None:
 
 WORKLOADS = [
     Workload("rooms", "messages into 32 rooms", "/s", prepare_rooms, send_to_rooms, 30),
-    Workload("room", "messages into one room", "/s", prepare_common_room, send_to_common_room, 25),
+    Workload("room", "messages into one room", "/s", World.need_common_room, send_to_common_room, 25),
     Workload("sync", "empty incremental syncs", "/s", prepare_sync, empty_sync, 5),
+    *reading.WORKLOADS,
     Workload(
-        "sliding", "sliding sync, first of 500 rooms", "/s", prepare_many_rooms, first_sliding_sync, 10
+        "sliding",
+        "sliding sync, first of 500 rooms",
+        "/s",
+        prepare_many_rooms,
+        first_sliding_sync,
+        10,
+        bare=False,
     ),
-    Workload("sliding-empty", "sliding sync, empty", "/s", prepare_many_rooms, empty_sliding_sync, 5),
+    Workload(
+        "sliding-empty", "sliding sync, empty", "/s", prepare_many_rooms, empty_sliding_sync, 5, bare=False
+    ),
     Workload("create", "rooms created", "/s", World.need_senders, create_rooms, 15),
     Workload("joins", "joins into one room", "/s", World.need_crowd, joins, 25, warm_up=False),
     Workload("query", "keys of 200 users queried", "/s", prepare_devices, query_keys, 10),
