@@ -20,6 +20,7 @@ from twisted.web.server import NOT_DONE_YET, Site
 
 numbers = itertools.count(1)
 waiting: list[Request] = []
+LISTED: dict[str, Any] = {f"!room{n}:localhost": {} for n in range(20)}
 
 
 class Everything(Resource):
@@ -37,7 +38,9 @@ class Everything(Resource):
         if b"/send/" in path:
             event_id = f"$event{next(numbers)}"
             wake({"type": "m.room.message", "event_id": event_id, "content": body})
-            answer = {"event_id": event_id}
+            answer: dict[str, Any] = {"event_id": event_id}
+        elif path.endswith(b"/sync"):
+            answer = {"pos": str(next(numbers)), "lists": {"all_rooms": {"count": 500}}, "rooms": LISTED}
         elif path.endswith(b"/register"):
             answer = {"access_token": "t", "user_id": f"@{body['username']}:localhost", "device_id": "D"}
         else:
