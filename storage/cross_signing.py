@@ -45,13 +45,9 @@ def put_keys(tx: Transaction, keys: Sequence[CrossSigningKey]) -> None:
     )
 
 
-def signatures_by(tx: Transaction, signer: str, target_user_ids: Collection[str]) -> list[UserSignature]:
-    """What `signer` said about the master keys of these users."""
-    rows = tx.all(
-        f"SELECT {', '.join(UserSignature._fields)} FROM user_signature"
-        f" WHERE signer = ? AND {tx.any('target_user_id')}",
-        [signer, tx.array(target_user_ids)],
-    )
+def signatures_by(tx: Transaction, signer: str) -> list[UserSignature]:
+    """What `signer` said about the master keys of others."""
+    rows = tx.all(f"SELECT {', '.join(UserSignature._fields)} FROM user_signature WHERE signer = ?", [signer])
     return [UserSignature(*row) for row in rows]
 
 

@@ -4,7 +4,7 @@ https://spec.matrix.org/v1.19/client-server-api/#key-management-api
 
 Keys are stored as their owner's clients made them, signatures included; a query adds to the stored bytes
 what is not signed (`unsigned`) and the signatures that only the asker may see. Most answers are thus put
-together without parsing a single key.
+together without parsing a single key, and from memory (`local_keys`).
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -14,10 +14,11 @@ import orjson
 
 from homeserver.devices import one_time_keys, opaque
 from homeserver.devices.device_lists import JoinedRooms
+from homeserver.devices.local_keys import LocalKeys, UserKeys
 from homeserver.devices.remote import MAX_WAIT_MS, NoRemotes, RemoteKeys, answers_about, ask_all, by_server
 from homeserver.errors import BadJson, Forbidden, InvalidParam
 from storage import cross_signing, device_keys, device_lists, to_device, transactions
-from storage.cross_signing import CrossSigningKey, UserSignature
+from storage.cross_signing import UserSignature
 from storage.database import Database
 from storage.device_keys import OneTimeKey
 from storage.remote_devices import KeptList
@@ -76,12 +77,6 @@ class KeepsNothing:
         """Nothing to fetch for."""
 
 
-class _Found(NamedTuple):
-    devices: list[tuple[str, str, bytes, str | None]]
-    cross_signing: list[CrossSigningKey]
-    signatures: list[UserSignature]
-
-
 class DeviceKeys:
     def __init__(
         self,
@@ -96,6 +91,7 @@ class DeviceKeys:
         self._joined_rooms = joined_rooms
         self.remote: RemoteKeys = remote or NoRemotes()
         self._lists: ListKeeper = lists or KeepsNothing()
+        self._local = LocalKeys(db)
 
     async def upload(
         self,
@@ -120,13 +116,14 @@ class DeviceKeys:
         """`wanted`: user → devices, none meaning all. The JSON of the answer as `viewer` may see it."""
         servers = by_server(wanted)
         local = servers.pop(self._server_name, {})
-        found = await self._db.read(_find, list(local), viewer, list(wanted))
+        found = await self._local.of(local)
+        signatures = await self._local.signatures_by(viewer)
         result = _local_answer(local, found, viewer)
         timeout_ms = max(0, min(timeout_ms, MAX_WAIT_MS))
         result["failures"] = {}
         if servers:
             await self._add_remote(result, viewer, servers, timeout_ms)
-        _add_signatures(result["master_keys"], found.signatures)
+        _add_signatures(result["master_keys"], signatures)
         return orjson.dumps(result)
 
     async def _add_remote(
@@ -164,7 +161,7 @@ class DeviceKeys:
 
     async def query_local(self, wanted: Mapping[str, Collection[str]]) -> dict[str, Any]:
         """What other servers may see of our users' keys."""
-        return _local_answer(wanted, await self._db.read(_find, list(wanted), None, []), None)
+        return _local_answer(wanted, await self._local.of(wanted), None)
 
     async def device_list(self, user_id: str) -> DeviceList:
         """Empty for a user who has no keys, or does not exist."""
@@ -254,25 +251,16 @@ def is_signatures(value: Any) -> bool:
     return isinstance(value, dict) and all(is_strings(by_key) for by_key in value.values())
 
 
-def _find(tx: Transaction, local: Sequence[str], viewer: str | None, signed: Sequence[str]) -> _Found:
-    return _Found(
-        device_keys.identity_keys_of(tx, local) if local else [],
-        cross_signing.keys_of(tx, local) if local else [],
-        cross_signing.signatures_by(tx, viewer, signed) if viewer is not None else [],
-    )
-
-
 def _device_list(tx: Transaction, user_id: str) -> DeviceList:
-    found = _find(tx, [user_id], None, [])
     devices = []
-    for _, device_id, keys, display_name in found.devices:
+    for _, device_id, keys, display_name in device_keys.identity_keys_of(tx, [user_id]):
         device: dict[str, Any] = {"device_id": device_id, "keys": opaque.fragment(keys)}
         if display_name is not None:
             device["device_display_name"] = display_name
         devices.append(device)
     vouching = {
         f"{key.usage}_key": opaque.fragment(key.keys)
-        for key in found.cross_signing
+        for key in cross_signing.keys_of(tx, [user_id])
         if key.usage != "user_signing"
     }
     return DeviceList(device_lists.last_change(tx, user_id), devices, vouching)
@@ -285,17 +273,20 @@ _USAGE_FIELDS = {
 }
 
 
-def _local_answer(wanted: Mapping[str, Collection[str]], found: _Found, viewer: str | None) -> dict[str, Any]:
+def _local_answer(
+    wanted: Mapping[str, Collection[str]], found: Mapping[str, UserKeys], viewer: str | None
+) -> dict[str, Any]:
     """Users without keys have an empty entry, whether they exist or not: that is nobody's business."""
-    devices: dict[str, dict[str, Any]] = {user_id: {} for user_id in wanted}
-    for user_id, device_id, keys, display_name in found.devices:
-        if not wanted[user_id] or device_id in wanted[user_id]:
-            unsigned = {} if display_name is None else {"device_display_name": display_name}
-            devices[user_id][device_id] = opaque.with_field(keys, "unsigned", unsigned)
+    devices: dict[str, dict[str, Any]] = {}
     answer: dict[str, Any] = {"device_keys": devices, **{field: {} for field in _USAGE_FIELDS.values()}}
-    for key in found.cross_signing:
-        if key.usage != "user_signing" or key.user_id == viewer:
-            answer[_USAGE_FIELDS[key.usage]][key.user_id] = opaque.fragment(key.keys)
+    for user_id, device_ids in wanted.items():
+        keys = found[user_id]
+        devices[user_id] = keys.devices
+        if device_ids:
+            devices[user_id] = {each: keys.devices[each] for each in device_ids if each in keys.devices}
+        for usage, key in keys.cross_signing.items():
+            if usage != "user_signing" or user_id == viewer:
+                answer[_USAGE_FIELDS[usage]][user_id] = key
     return answer
 
 

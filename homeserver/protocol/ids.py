@@ -53,6 +53,11 @@ def is_valid_localpart(localpart: str) -> bool:
 
 def is_valid_user_id(value: str) -> bool:
     """Historical user IDs included: they occur in rooms and must be accepted."""
+    return len(value) <= MAX_ID_BYTES and _is_valid_user_id(value)
+
+
+@lru_cache(maxsize=16384)
+def _is_valid_user_id(value: str) -> bool:
     return value[:1] == "@" and _has_valid_domain(value) and fits(value)
 
 

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from homeserver.devices.local_keys import LocalKeys
 from homeserver.errors import BadJson, Forbidden, InvalidParam
 from tests.homeserver.devices.people import CURVE, ROOM, Device, Identity, Scene, user
 from tests.homeserver.sync.fakes import run
@@ -144,3 +145,24 @@ def test_other_servers_see_no_user_signing_key(scene: Scene) -> None:
     answer = run(scene.keys.query_local({ALICE: []}))
     assert set(answer["master_keys"]) == set(answer["self_signing_keys"]) == {ALICE}
     assert answer["user_signing_keys"] == {}
+
+
+def test_what_is_kept_in_memory_follows_every_change(scene: Scene) -> None:
+    scene.device(ALICE, "PHONE", "Phone")
+    assert scene.query(BOB, ALICE) == scene.query(BOB, ALICE)
+    tablet = scene.device(ALICE, "TABLET")
+    assert set(scene.query(BOB, ALICE)["device_keys"][ALICE]) == {"PHONE", "TABLET"}
+    changed = {**tablet.keys(), "algorithms": ["m.olm.v1.curve25519-aes-sha2"]}
+    scene.upload(tablet, keys=changed)
+    assert scene.query(BOB, alice=["TABLET"])["device_keys"][ALICE]["TABLET"] == {**changed, "unsigned": {}}
+    scene.db.write(scene.keys.forget_devices, ALICE, ["PHONE", "TABLET"])
+    assert scene.query(BOB, ALICE)["device_keys"][ALICE] == {}
+
+
+def test_least_used_keys_are_read_again(scene: Scene) -> None:
+    keys = LocalKeys(scene.db.database, most=3000)
+    names = [user(f"user{number}") for number in range(5)]
+    for name in names:
+        scene.device(name, "PHONE")
+    for name in [*names, *names]:
+        assert set(run(keys.of([name]))[name].devices) == {"PHONE"}
