@@ -1,12 +1,12 @@
 """Dehydrated devices: MSC3814, https://github.com/matrix-org/matrix-spec-proposals/pull/3814
 
-The proposal reads messages with GET, the clients there are (matrix-js-sdk, matrix-rust-sdk) with POST as it
-was in an earlier draft; both are served.
+Messages are read with GET, whose last batch has no `next_batch` (matrix-js-sdk), or with POST as in an
+earlier draft, which ends with an empty batch (matrix-rust-sdk). With the other's end neither would stop.
 """
 
-from typing import Any
+from typing import Annotated, Any
 
-from homeserver.http.endpoint import USER, Request, delete, get, post, put
+from homeserver.http.endpoint import USER, Query, Request, delete, get, post, put
 from homeserver.http.requester import Requester
 from homeserver.server import Server
 
@@ -23,6 +23,11 @@ class PutDevice(Request, kw_only=True):
 
 
 class GetEvents(Request, kw_only=True):
+    device_id: str
+    start: Annotated[str | None, Query("from")] = None
+
+
+class PostEvents(Request, kw_only=True):
     device_id: str
     next_batch: str | None = None
 
@@ -52,10 +57,12 @@ async def delete_dehydrated_device(server: Server, me: Requester) -> dict[str, s
 
 
 @post(_PATH + "/{device_id}/events", auth=USER, rate="keys")
-async def post_dehydrated_device_events(server: Server, me: Requester, req: GetEvents) -> bytes:
-    return await server.dehydrated_devices.events(me.user_id, req.device_id, req.next_batch)
+async def post_dehydrated_device_events(server: Server, me: Requester, req: PostEvents) -> bytes:
+    batch = await server.dehydrated_devices.events(me.user_id, req.device_id, req.next_batch)
+    return batch.json(batch.next_batch)
 
 
 @get(_PATH + "/{device_id}/events", auth=USER, rate="keys")
 async def get_dehydrated_device_events(server: Server, me: Requester, req: GetEvents) -> bytes:
-    return await server.dehydrated_devices.events(me.user_id, req.device_id, req.next_batch)
+    batch = await server.dehydrated_devices.events(me.user_id, req.device_id, req.start)
+    return batch.json(batch.next_batch if batch.limited else None)

@@ -9,7 +9,7 @@ read; rehydrating that breaks off can thus begin again on another device.
 """
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 
@@ -27,6 +27,18 @@ MAX_DATA_BYTES = 65_536
 MAX_ID_LENGTH = 255
 # To-device messages in one answer.
 LIMIT = 100
+
+
+class Batch(NamedTuple):
+    messages: list[bytes]
+    next_batch: str
+    limited: bool  # there may be more
+
+    def json(self, next_batch: str | None) -> bytes:
+        answer: dict[str, Any] = {"events": [opaque.fragment(message) for message in self.messages]}
+        if next_batch is not None:
+            answer["next_batch"] = next_batch
+        return orjson.dumps(answer)
 
 
 class DehydratedDevices:
@@ -80,19 +92,14 @@ class DehydratedDevices:
         self._devices.forget(user_id)
         return device_id
 
-    async def events(self, user_id: str, device_id: str, since: str | None) -> bytes:
-        """The JSON of a batch of to-device messages. `since`: `next_batch` of the batch before.
-
-        An empty batch is the last one.
-        """
+    async def events(self, user_id: str, device_id: str, since: str | None) -> Batch:
+        """A batch of to-device messages. `since`: `next_batch` of the batch before."""
         after = 0 if since is None else _position(since)
         found = await self._db.read(_messages, user_id, device_id, after)
         if found is None:
             raise Forbidden("That is not your dehydrated device.")
-        return orjson.dumps({
-            "events": [opaque.fragment(message) for _, message in found],
-            "next_batch": str(found[-1][0] if found else after),
-        })
+        upto = found[-1][0] if found else after
+        return Batch([message for _, message in found], str(upto), len(found) == LIMIT)
 
     def _replace(
         self, tx: Transaction, user_id: str, device: Dehydrated, display_name: str | None, upload: Upload,
