@@ -7,8 +7,12 @@ users read and send, and events from elsewhere are judged by the member events t
 Meanwhile the whole state is fetched. The subtle idea is how it enters: all states since the join are deltas
 on the one before it, so the missing members are added to that bottom layer and every later state has them.
 Then what was let in meanwhile is judged once more.
+
+Who opens the room first reads its newest messages: the rest of the state lets that pass, unless somebody
+waits for it.
 """
 
+import functools
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
@@ -16,6 +20,7 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from homeserver.clock import Timer
 from homeserver.errors import NotFound, RemoteError
 from homeserver.protocol.auth_rules import AuthError
 from homeserver.rooms import judgement
@@ -36,6 +41,7 @@ from storage.memberships import Membership
 
 log = Logger()
 
+HEAD_START = 1.0
 FIRST_WAIT = 2.0
 LONGEST_WAIT = 600.0
 LONGEST_PATIENCE = 60.0
@@ -66,8 +72,10 @@ class PartialState:
         """Fetches the rest of the state before the join `event_id`, for as long as it takes."""
         if room_id not in self._waiting:
             self._waiting[room_id] = []
-            self._registry.partial.add(room_id)
-            work = Deferred.fromCoroutine(self._complete(room_id, event_id, servers))
+            begin: Deferred[None] = Deferred()
+            timer = self._registry.clock.call_later(HEAD_START, begin.callback, None)
+            self._registry.partial[room_id] = functools.partial(_at_once, timer, begin)
+            work = Deferred.fromCoroutine(self._complete(begin, room_id, event_id, servers))
             work.addErrback(_failed, room_id)
 
     async def whole(self, room_id: str) -> None:
@@ -75,6 +83,7 @@ class PartialState:
         waiting = self._waiting.get(room_id)
         if waiting is None:
             return
+        self._registry.hurry(room_id)
         waiter: Deferred[None] = Deferred()
         waiting.append(waiter)
         timer = self._registry.clock.call_later(LONGEST_PATIENCE, _give_up, waiting, waiter)
@@ -82,16 +91,19 @@ class PartialState:
         if timer.active():
             timer.cancel()
 
-    async def _complete(self, room_id: str, event_id: str, servers: Sequence[str]) -> None:
+    async def _complete(
+        self, begin: Deferred[None], room_id: str, event_id: str, servers: Sequence[str]
+    ) -> None:
         wait = FIRST_WAIT
         try:
+            await begin
             while not await self._try(room_id, event_id, servers):
                 pause: Deferred[None] = Deferred()
                 self._registry.clock.call_later(wait, pause.callback, None)
                 await pause
                 wait = min(2 * wait, LONGEST_WAIT)
         finally:
-            self._registry.partial.discard(room_id)
+            self._registry.partial.pop(room_id, None)
             for waiter in self._waiting.pop(room_id, []):
                 waiter.callback(None)
 
@@ -161,7 +173,7 @@ class PartialState:
             await self._registry.submit(room, Batch(room.tip), also)
             # At once, or a sync could skip the room as partial and yet pass the position of its completion.
             self._registry.completed[room_id] = self._registry.db.position
-            self._registry.partial.discard(room_id)
+            self._registry.partial.pop(room_id, None)
             self._registry.forget(room_id)
             log.info("{room}: the state is whole, with {count} members more", room=room_id, count=len(rows))
         finally:
@@ -263,6 +275,13 @@ def _hiding(room: Room, failed: Sequence[StoredEvent], state: RoomState, new: An
                 membership_rows.put_all(tx, [row], position)
 
     return write
+
+
+def _at_once(timer: Timer, begin: "Deferred[None]") -> None:
+    if timer.active():
+        timer.cancel()
+    if not begin.called:
+        begin.callback(None)
 
 
 def _give_up(waiting: list["Deferred[None]"], waiter: "Deferred[None]") -> None:

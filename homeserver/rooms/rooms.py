@@ -65,9 +65,9 @@ class Rooms(MembershipVerbs):
     def cached(self, room_id: str) -> Room | None:
         return self._registry.cached(room_id)
 
-    def is_partial(self, room_id: str) -> bool:
-        """Whether members of a room that was just joined are still to come."""
-        return room_id in self._registry.partial
+    def lacks_members(self, room_id: str) -> bool:
+        """Whether members of a room that was just joined are still to come; they are fetched at once now."""
+        return self._registry.hurry(room_id)
 
     def completed_at(self, room_id: str) -> int:
         """The position at which they had come; 0 for all other rooms."""

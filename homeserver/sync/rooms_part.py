@@ -141,7 +141,7 @@ class RoomsPart:
             is_new = window.since is None or (past is not None and not past.stayed_joined)
             if not request.lazy_members:
                 # Without its members the room would look like another one: it is told when they are there.
-                if self._rooms.is_partial(room_id):
+                if self._rooms.lacks_members(room_id):
                     continue
                 is_new = is_new or self._rooms.completed_at(room_id) > window.after
             since = 0 if is_new else window.after
