@@ -26,7 +26,7 @@ from homeserver.clock import Clock, Timer
 from homeserver.protocol.ids import server_of
 from homeserver.rooms.head import Committed, Head
 from homeserver.sync.presence import OFFLINE, PresenceState
-from storage import outgoing
+from storage import outgoing, to_device
 from storage.database import Change, Database
 from storage.outgoing import Lag
 from storage.receipts import READ, Receipt
@@ -42,6 +42,8 @@ GRACE_SECONDS = 2.0
 """What is on its way when the server stops may arrive: it would be sent again otherwise."""
 PRUNE_MS = 3600 * 1000
 PRUNED_A_TIME = 10_000
+TO_DEVICE_KEPT_MS = 30 * 24 * 3600 * 1000
+"""A message for a device that could not be delivered so long never will be: many servers do not exist."""
 TYPING_AGAIN_MS = 30_000
 PRESENCE_AGAIN_MS = 20 * 60 * 1000
 """Other servers forget after a while that somebody types, or is online."""
@@ -120,16 +122,16 @@ class Sender:
         since, lags = await self._db.read(outgoing.progress)
         self._saved_position, self._saved = since, dict(lags)
         names = await self._db.read(outgoing.servers_with_news, self._own, since, upto)
-        to_device = await self._db.read(outgoing.to_device_destinations)
+        with_messages = await self._db.read(outgoing.to_device_destinations)
         failing = await self._destinations.all_failing()
         now = self._clock.now_ms()
-        for name in sorted({*lags, *names, *to_device}):
+        for name in sorted({*lags, *names, *with_messages}):
             queue = self._queue(name)
             if queue is None:
                 continue
             if name in lags or name in names:
                 queue.restore(lags.get(name, Lag(since, since)))
-            if name in to_device:
+            if name in with_messages:
                 queue.to_device_added()
             if name in failing and failing[name].retry_at > now:
                 queue.sleep_until(failing[name].retry_at)
@@ -395,9 +397,12 @@ class Sender:
             self._saved_position, self._saved = position, lagging
         now = self._clock.now_ms()
         if now - self._pruned_ts > PRUNE_MS and not self._stopped:
+            self._pruned_ts = now
             while await self._db.write(outgoing.prune, PRUNED_A_TIME) == PRUNED_A_TIME:
                 pass
-            self._pruned_ts = now
+            old = now - TO_DEVICE_KEPT_MS
+            while await self._db.write(to_device.expire_outbox, old, PRUNED_A_TIME) == PRUNED_A_TIME:
+                pass
 
     def _lagging(self, position: int) -> dict[str, Lag]:
         lags = {name: queue.lag(position) for name, queue in self._queues.items()}

@@ -62,13 +62,13 @@ def forget_devices(tx: Transaction, user_id: str, device_ids: Collection[str]) -
     )
 
 
-def add_to_outbox(tx: Transaction, edus: Sequence[tuple[str, str, bytes]]) -> int:
+def add_to_outbox(tx: Transaction, edus: Sequence[tuple[str, str, bytes]], now_ms: int) -> int:
     """Keeps (destination, message ID, content of the EDU) until federation has delivered it."""
     position = tx.announce("outbox_to_device", data=tuple({destination for destination, _, _ in edus}))
     tx.insert(
         "outbox_to_device",
-        ("destination", "position", "message_id", "edu"),
-        [(destination, position, message_id, edu) for destination, message_id, edu in edus],
+        ("destination", "position", "message_id", "edu", "ts"),
+        [(destination, position, message_id, edu, now_ms) for destination, message_id, edu in edus],
     )
     return position
 
@@ -86,4 +86,13 @@ def delete_from_outbox(tx: Transaction, destination: str, message_ids: Collectio
     tx.execute(
         f"DELETE FROM outbox_to_device WHERE destination = ? AND {tx.any('message_id')}",
         [destination, tx.array(message_ids)],
+    )
+
+
+def expire_outbox(tx: Transaction, before_ms: int, limit: int) -> int:
+    """Gives up what was sent before that time and is not delivered; how many."""
+    return tx.execute(
+        "DELETE FROM outbox_to_device WHERE (destination, position, message_id) IN"
+        " (SELECT destination, position, message_id FROM outbox_to_device WHERE ts < ? LIMIT ?)",
+        [before_ms, limit],
     )

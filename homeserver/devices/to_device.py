@@ -138,7 +138,7 @@ def _store(
     if messages:
         to_device.add(tx, messages)
     if edus:
-        to_device.add_to_outbox(tx, edus)
+        to_device.add_to_outbox(tx, edus, now_ms)
     transactions.remember(tx, *request, b"{}", now_ms)
 
 

@@ -208,6 +208,21 @@ class ToDevices(SendingCase):
         await self.until(lambda: len(inbox.edus("m.direct_to_device")) == 2)
         await self.until(lambda: not house.sender.status())
 
+    async def test_what_nobody_takes_is_given_up_in_the_end(self) -> None:
+        house, inbox = await self.make_house(), Inbox(self)
+        inbox.away = True
+        service = ToDevice(house.here.db, self.clock, "here.test", federates=lambda server: True)
+        for n in range(2):
+            await service.send(ALICE, "PHONE", "m.test", {f"@zoe:{inbox.name}": {"*": {"n": n}}}, str(n))
+            await self.passes(20 * 24 * 3600)
+        await self.until(lambda: inbox.tried > 1, step=3600)
+        await house.sender._save()
+        assert await house.here.db.read(_outbox_size) == 1
+        inbox.away = False
+        await self.until(lambda: not house.sender.status(), step=3600)
+        assert [each["messages"][f"@zoe:{inbox.name}"]["*"]["n"]
+                for each in inbox.edus("m.direct_to_device")] == [1]
+
 
 def _outbox_size(tx: Any) -> int:
     size: int = tx.value("SELECT count(*) FROM outbox_to_device")

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from storage import devices, to_device
+from storage import devices, outgoing, to_device
 
 ALICE, BOB = "@alice:hearth.test", "@bob:hearth.test"
 
@@ -41,9 +41,11 @@ def test_known_devices(db: Any) -> None:
 
 def test_outbox_keeps_what_is_not_delivered(db: Any) -> None:
     edus = [("one.test", "a", b"A"), ("one.test", "b", b"B"), ("two.test", "c", b"C")]
-    first = db.write(to_device.add_to_outbox, edus)
-    second = db.write(to_device.add_to_outbox, [("one.test", "d", b"D")])
+    first = db.write(to_device.add_to_outbox, edus, 1000)
+    second = db.write(to_device.add_to_outbox, [("one.test", "d", b"D")], 2000)
     assert db.read(to_device.outbox, "one.test", 2) == [(first, "a", b"A"), (first, "b", b"B")]
     db.write(to_device.delete_from_outbox, "one.test", ["a", "b"])
     assert db.read(to_device.outbox, "one.test", 2) == [(second, "d", b"D")]
     assert db.read(to_device.outbox, "two.test", 2) == [(first, "c", b"C")]
+    assert db.write(to_device.expire_outbox, 2000, 10) == 1
+    assert db.read(outgoing.to_device_destinations) == {"one.test"}
