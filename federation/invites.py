@@ -17,7 +17,7 @@ from homeserver.protocol.events import Event
 from homeserver.protocol.ids import is_valid_user_id, server_of
 from homeserver.protocol.room_versions import RoomVersion
 from homeserver.protocol.signing import sign_event
-from homeserver.rooms.registry import Room
+from homeserver.rooms.room import Room
 from homeserver.server import Server
 
 MOST_SHOWN = 50

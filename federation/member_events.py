@@ -19,7 +19,7 @@ from homeserver.protocol.hashing import has_valid_content_hash
 from homeserver.protocol.ids import server_of
 from homeserver.protocol.room_versions import RoomVersion
 from homeserver.rooms.head import MEMBER
-from homeserver.rooms.registry import Room
+from homeserver.rooms.room import Room
 from homeserver.server import Server
 
 MAX_BODY = 1024 * 1024

@@ -8,7 +8,7 @@ list: nothing is to be had from one of them that a kept-out server could not hav
 
 from homeserver.errors import Forbidden, NotFound
 from homeserver.protocol.server_acl import ACL_KEY, ServerAcl
-from homeserver.rooms.registry import Room
+from homeserver.rooms.room import Room
 from homeserver.server import Server
 
 

@@ -10,7 +10,7 @@ can.
 from typing import Any
 
 from homeserver.errors import Forbidden, NotFound, UnableToAuthoriseJoin, UnableToGrantJoin
-from homeserver.rooms.registry import Room
+from homeserver.rooms.room import Room
 from homeserver.server import Server
 
 MOST_CONDITIONS = 100

@@ -13,7 +13,7 @@ from homeserver.devices.remote_lists import RemoteLists
 from homeserver.devices.to_device import ToDevice
 from homeserver.errors import NotFound
 from homeserver.protocol.ids import domain_of, fits, is_valid_room_id, is_valid_user_id
-from homeserver.rooms.registry import Room
+from homeserver.rooms.room import Room
 from homeserver.rooms.rooms import Rooms
 from homeserver.sync.presence import Presence
 from homeserver.sync.receipts import Receipts

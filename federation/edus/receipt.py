@@ -13,7 +13,7 @@ import msgspec
 
 from federation.edus.reading import InvalidEdu, Recipients, is_user_of, read, room_open_to
 from homeserver.protocol.ids import is_valid_event_id
-from homeserver.rooms.registry import Room
+from homeserver.rooms.room import Room
 from homeserver.sync.receipts import RemoteReceipt
 from storage.receipts import MAIN, READ
 

@@ -11,7 +11,7 @@ from federation.server.auth import SERVER, Origin
 from federation.visibility import ServerSight
 from homeserver.errors import InvalidParam, MissingParam, NotFound
 from homeserver.http.endpoint import Query, Request, get
-from homeserver.rooms.registry import Room
+from homeserver.rooms.room import Room
 from homeserver.server import Server
 from storage import events, timeline
 from storage.auth_chains import auth_chain

@@ -14,7 +14,7 @@ from homeserver.http.endpoint import HttpRequest, Query, Request, get, put
 from homeserver.protocol.events import Event
 from homeserver.protocol.ids import server_of
 from homeserver.protocol.signing import sign_event
-from homeserver.rooms.registry import Room
+from homeserver.rooms.room import Room
 from homeserver.rooms.templates import VOUCHER
 from homeserver.server import Server
 

@@ -19,7 +19,8 @@ from homeserver.accounts.tags import TAG
 from homeserver.errors import NotFound, TooLarge
 from homeserver.push.rules import PushRules
 from homeserver.rooms.head import Committed
-from homeserver.rooms.registry import Registry, Room
+from homeserver.rooms.registry import Registry
+from homeserver.rooms.room import Room
 from storage import account_data as store
 from storage.database import Change
 from storage.transaction import Transaction

@@ -30,8 +30,9 @@ from homeserver.rooms.head import POWER_LEVELS
 from homeserver.rooms.incoming import Incoming
 from homeserver.rooms.placement import Known
 from homeserver.rooms.placing import MissingEvents
-from homeserver.rooms.registry import Batch, Registry, Room
+from homeserver.rooms.registry import Registry
 from homeserver.rooms.remote import RemoteRooms
+from homeserver.rooms.room import Batch, Room
 from homeserver.rooms.state import EMPTY, Entries, RoomState, StateEntry
 from storage import events as event_rows
 from storage import graph

@@ -32,8 +32,9 @@ from homeserver.rooms.head import (
     membership_row,
 )
 from homeserver.rooms.outliers import Outliers
-from homeserver.rooms.registry import Batch, Registry, Room
+from homeserver.rooms.registry import Registry
 from homeserver.rooms.remote import RemoteJoin
+from homeserver.rooms.room import Batch, Room
 from homeserver.rooms.state import EMPTY, StateEntry, StateKey
 from storage import graph
 from storage import memberships as membership_rows

@@ -13,7 +13,8 @@ from typing import Any, Protocol
 from homeserver.errors import BadJson, Forbidden, InvalidParam, MatrixError, NotFound, RoomInUse
 from homeserver.protocol.ids import domain_of, is_valid_alias
 from homeserver.rooms.head import Proposal
-from homeserver.rooms.registry import Registry, Room
+from homeserver.rooms.registry import Registry
+from homeserver.rooms.room import Room
 from storage import directory as store
 from storage.transaction import Transaction
 

@@ -19,8 +19,9 @@ from homeserver.rooms import judgement
 from homeserver.rooms.head import CREATE
 from homeserver.rooms.outliers import Outliers
 from homeserver.rooms.placement import Known
-from homeserver.rooms.registry import Batch, Registry, Room
+from homeserver.rooms.registry import Registry
 from homeserver.rooms.remote import RemoteRooms
+from homeserver.rooms.room import Batch, Room
 from homeserver.rooms.state import StateEntry, StateKey
 from homeserver.rooms.turns import Turns
 from storage import events as event_rows

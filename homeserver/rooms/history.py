@@ -14,7 +14,8 @@ from homeserver.errors import Forbidden, NotFound
 from homeserver.protocol.visibility import VISIBILITY_KEY, WORLD_READABLE, history_visibility
 from homeserver.rooms.aggregations import NO_BUNDLES, Bundles, aggregate
 from homeserver.rooms.paging import Scan, between, members_at, scan, state_around, token, upto
-from homeserver.rooms.registry import Registry, Room
+from homeserver.rooms.registry import Registry
+from homeserver.rooms.room import Room
 from homeserver.rooms.sight import Departure, Reader, Sight, departure
 from homeserver.rooms.state import Entries
 from homeserver.sync.filter_rules import RoomEventFilter

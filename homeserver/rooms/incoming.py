@@ -24,8 +24,9 @@ from homeserver.rooms.outliers import Outliers
 from homeserver.rooms.partial_state import PartialState
 from homeserver.rooms.placement import Known
 from homeserver.rooms.placing import MissingEvents, Placing
-from homeserver.rooms.registry import Registry, Room, RoomMovedOn
+from homeserver.rooms.registry import Registry
 from homeserver.rooms.remote import RemoteJoin, RemoteRooms
+from homeserver.rooms.room import Room, RoomMovedOn
 from homeserver.rooms.state import Entries
 from homeserver.rooms.states import States
 from storage.events import StoredEvent

@@ -13,8 +13,9 @@ from typing import Any
 from homeserver.errors import Forbidden, GuestAccessForbidden, InvalidParam, InviteBlocked, NotFound
 from homeserver.protocol.ids import is_valid_user_id
 from homeserver.rooms.head import MEMBER, Head, Proposal
-from homeserver.rooms.registry import Registry, Room
+from homeserver.rooms.registry import Registry
 from homeserver.rooms.remote_membership import RemoteMembership
+from homeserver.rooms.room import Room
 from homeserver.rooms.templates import VOUCHER
 from homeserver.rooms.vouching import NobodyVouches, Vouching, vouching_servers
 from storage import memberships as store

@@ -28,8 +28,9 @@ from homeserver.rooms.gaps import entries_of
 from homeserver.rooms.head import MEMBER, StateCompleted, local_users, membership_row
 from homeserver.rooms.outliers import Outliers
 from homeserver.rooms.placement import Known
-from homeserver.rooms.registry import Batch, Registry, Room, RoomMovedOn
+from homeserver.rooms.registry import Registry
 from homeserver.rooms.remote import RemoteRooms
+from homeserver.rooms.room import Batch, Room, RoomMovedOn
 from homeserver.rooms.state import RoomState, StateEntry, StateKey
 from homeserver.rooms.turns import Turns
 from storage import events as event_rows

@@ -24,7 +24,8 @@ from homeserver.rooms.head import (
     servers_changed,
 )
 from homeserver.rooms.policy import Judged
-from homeserver.rooms.registry import Registry, Room
+from homeserver.rooms.registry import Registry
+from homeserver.rooms.room import Room
 from homeserver.rooms.state import Entries, RoomState, StateEntry, StateKey
 from homeserver.rooms.stripped_state import STRIPPED_KEYS
 from storage import graph

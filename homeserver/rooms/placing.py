@@ -32,7 +32,8 @@ from homeserver.protocol.redaction import redact_event
 from homeserver.rooms import judgement
 from homeserver.rooms.head import Head
 from homeserver.rooms.placement import Known, Placement
-from homeserver.rooms.registry import Batch, Registry, Room, RoomMovedOn
+from homeserver.rooms.registry import Registry
+from homeserver.rooms.room import Batch, Room, RoomMovedOn
 from homeserver.rooms.state import RoomState, StateEntry
 from homeserver.rooms.states import States
 from storage import graph

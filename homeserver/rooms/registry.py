@@ -1,17 +1,14 @@
 """The rooms in memory, one writer each, and the way an event gets into one.
 
-A `Room` has two heads. `tip` is what the next event is built on; it runs ahead of the database, so many
-events of one room may share a commit. `head` is the last committed one: what readers see. If a commit
-fails, the room is dropped from memory and everything built on the failure fails with it (see
-`Database.write_after`); the next request loads the room afresh.
+What is built on a room's tip is written in the order it was built in. If a commit fails, the room is dropped
+from memory and everything built on the failure fails with it (see `Database.write_after`); the next request
+loads the room afresh.
 """
 
-import secrets
-import string
-from collections import OrderedDict, deque
-from collections.abc import Callable, Mapping, Sequence
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 from immutables import Map
@@ -19,12 +16,13 @@ from twisted.internet.defer import Deferred, fail
 from twisted.python.failure import Failure
 
 from homeserver.clock import Clock
-from homeserver.errors import Forbidden, NotFound
+from homeserver.errors import NotFound
 from homeserver.protocol.events import Event
 from homeserver.protocol.power_levels import PowerLevels
 from homeserver.protocol.relations import relation_of
 from homeserver.protocol.room_versions import ROOM_VERSIONS, RoomVersion
-from homeserver.rooms.event_store import EventStore, apply_redaction
+from homeserver.rooms.drafting import Drafting, is_policed
+from homeserver.rooms.event_store import EventStore
 from homeserver.rooms.head import (
     BEFORE_CREATION,
     CREATE,
@@ -38,85 +36,19 @@ from homeserver.rooms.head import (
     OutOfBand,
     Proposal,
     count_members,
-    needed_keys,
 )
 from homeserver.rooms.memberships import Memberships
-from homeserver.rooms.policy import POLICY, NoPolicyServers, Policy, PolicyServers
-from homeserver.rooms.state import NewSnapshot, RoomState, StateKey
+from homeserver.rooms.policy import NoPolicyServers, Policy, PolicyServers
+from homeserver.rooms.room import Also, Batch, Room, RoomMovedOn, write
+from homeserver.rooms.state import RoomState
 from homeserver.rooms.stripped_state import STRIPPED_KEYS
 from homeserver.rooms.turns import Turns
-from storage import events, snapshots
 from storage import rooms as store
 from storage.database import Change, Database, Transaction
 from storage.events import StoredEvent
 from storage.rooms import RoomRow
 from storage.snapshots import Layer
-from storage.writer import Abandoned, Job
-
-TIMELINE_KEPT = 64
-STATES_KEPT = 500
-Also = Callable[[Transaction, str], None]
-
-
-class Room:
-    """A room in memory. `timeline` holds the last events of it, all those after `timeline_from`.
-
-    `states` holds the states after the last events, and after each that is not committed yet; `unsaved` are
-    snapshots that the next write brings along; `resolved` are states by the snapshots they were made of.
-    While `held`, nothing new is built on the tip. `partial`: the members of the state are still to come.
-    `beside` grows when events are stored outside the timeline.
-    """
-
-    def __init__(self, nid: int, room_id: str, version: RoomVersion, head: Head, position: int) -> None:
-        self.nid = nid
-        self.room_id = room_id
-        self.version = version
-        self.head = head
-        self.tip = head
-        self.last_job: Job | None = None
-        self.pending: dict[str, StoredEvent] = {}
-        self.position = position
-        self.timeline: deque[StoredEvent] = deque()
-        self.timeline_from = position
-        self.states: dict[str, RoomState] = {}
-        self.unsaved: list[NewSnapshot] = []
-        self.resolved: dict[frozenset[int | None], RoomState] = {}
-        self.held: list[Deferred[None]] | None = None
-        self.partial = False
-        self.beside = 0
-
-    def is_resident(self, server_name: str) -> bool:
-        """Whether the server has members here; if not, it does not hear what happens in the room."""
-        return server_name in self.tip.servers
-
-    def remember(self, states: Mapping[str, RoomState]) -> None:
-        self.states.update(states)
-        if len(self.states) > 2 * STATES_KEPT:
-            for event_id in list(self.states)[:STATES_KEPT]:
-                if event_id not in self.pending:
-                    del self.states[event_id]
-
-    def membership(self, user_id: str) -> str | None:
-        return self.head.membership(user_id)
-
-    def committed(self, committed: Committed) -> None:
-        stored = committed.stored
-        self.head = committed.head
-        self.position = stored.position or self.position
-        self.pending.pop(stored.event_id, None)
-        self.timeline.append(stored)
-        if len(self.timeline) > TIMELINE_KEPT:
-            self.timeline_from = self.timeline.popleft().position or self.timeline_from
-        if committed.redacts is not None:
-            for each in self.timeline:
-                if each.event_id == committed.redacts:
-                    apply_redaction(each, stored.event_id)
-
-    def since(self, position: int, upto: int) -> list[StoredEvent] | None:
-        """The events with position < p <= upto, or None where memory does not go back so far."""
-        if position < self.timeline_from:
-            return None
-        return [stored for stored in self.timeline if position < (stored.position or 0) <= upto]
+from storage.writer import Abandoned
 
 
 class Registry:
@@ -145,7 +77,7 @@ class Registry:
         self._most_rooms = most_rooms
         self._rooms: OrderedDict[str, Room] = OrderedDict()
         self._loading: dict[str, list[Deferred[None]]] = {}
-        self._last_creation = 0
+        self.drafting = Drafting(self)
         self.completed: dict[str, int] = {}
         """Rooms whose state became whole after the join, and at which position."""
         self.partial: dict[str, Callable[[], None]] = {}
@@ -202,10 +134,10 @@ class Registry:
         """
         while True:
             async with AsyncExitStack() as turn:
-                room, draft = await self._draft_of(room_id, proposals, redacted, guard)
-                if _is_policed(room, draft):
+                room, draft = await self.drafting.made(room_id, proposals, redacted, guard)
+                if is_policed(room, draft):
                     await turn.enter_async_context(self.turns.of(room_id))
-                    room, draft = await self._endorsed(room_id, proposals, redacted, guard)
+                    room, draft = await self.drafting.endorsed(room_id, proposals, redacted, guard)
                 try:
                     if created is not None:
                         return await self._submit_with(room, draft, created, also)
@@ -224,7 +156,7 @@ class Registry:
 
         With it the state that is shown to its user. Raises as `append` does.
         """
-        _, draft = await self._draft_of(room_id, [proposal], None, guard)
+        _, draft = await self.drafting.made(room_id, [proposal], None, guard)
         [stored] = draft.built.values()
         shown = [draft.state_event(key) for key in (*STRIPPED_KEYS, (MEMBER, proposal.sender))]
         return stored.event, [each for each in shown if each is not None]
@@ -234,7 +166,7 @@ class Registry:
 
         `also(tx, room_id)` runs in the transaction that writes the events; what it raises undoes all.
         """
-        draft = self.new_room(version)
+        draft = self.drafting.new_room(version)
         build(draft)
         if draft.room_id is None:
             raise ValueError("a room starts with its create event")
@@ -242,14 +174,6 @@ class Registry:
         self._keep(room, ())
         await self.submit(room, Batch.of(draft), also)
         return room.room_id
-
-    def new_room(self, version: RoomVersion) -> Draft:
-        """The empty draft of a room that is to be created."""
-        room_id = None if version.room_id_is_create_id else self._new_room_id()
-        draft = self._draft(BEFORE_CREATION, self.db.ids.room(), room_id, version, {})
-        # Where the room ID is a hash, two rooms made alike in one millisecond would be the same room.
-        draft.now_ms = self._last_creation = max(draft.now_ms, self._last_creation + 1)
-        return draft
 
     def adopt(self, room: Room, joined: Sequence[str]) -> None:
         """Takes in a room that was put together elsewhere, instead of the one of this ID that it knows."""
@@ -314,108 +238,6 @@ class Registry:
             if stored.event_id == relation.parent:
                 stored.childless = False
 
-    async def _draft_of(
-        self,
-        room_id: str,
-        proposals: Sequence[Proposal],
-        redacted: Event | None,
-        guard: Callable[[Head], None] | None,
-    ) -> "tuple[Room, Draft]":
-        """The proposals on the room's tip; to be submitted before anything else happens."""
-        while True:
-            room, held = await self._with_events_at_hand(room_id, proposals)
-            if room.held is None:
-                break
-            released: Deferred[None] = Deferred()
-            room.held.append(released)
-            await released
-        if guard is not None:
-            guard(room.tip)
-        draft = self._draft(room.tip, room.nid, room_id, room.version, held)
-        for proposal in proposals:
-            draft.add(proposal, redacted)
-        return room, draft
-
-    async def _endorsed(
-        self,
-        room_id: str,
-        proposals: Sequence[Proposal],
-        redacted: Event | None,
-        guard: Callable[[Head], None] | None,
-    ) -> "tuple[Room, Draft]":
-        """The same, with the signatures of the room's policy server.
-
-        It is the room's turn, so the tip stays where it is unless the room changes its policy server: then
-        all is made once more.
-        """
-        while True:
-            room, draft = await self._draft_of(room_id, proposals, redacted, guard)
-            tip = room.tip
-            for stored in draft.built.values():
-                stored.event = await self.policy.endorsed(room, stored.event)
-            if self._rooms.get(room_id) is room and room.tip is tip and room.held is None:
-                return room, draft
-
-    async def _with_events_at_hand(
-        self, room_id: str, proposals: Sequence[Proposal]
-    ) -> tuple[Room, dict[str, Event]]:
-        """The room, and the events that adding the proposals will look at; both as of this moment."""
-        held: dict[str, Event] = {}
-        while True:
-            room = self._rooms.get(room_id) or await self.get(room_id)
-            missing = []
-            for event_id in self._needed(room, proposals):
-                if event_id not in held and event_id not in room.pending:
-                    stored = self.events.cached(event_id)
-                    if stored is None:
-                        missing.append(event_id)
-                    else:
-                        held[event_id] = stored.event
-            if not missing:
-                return room, held
-            found = await self.events.many(missing)
-            if len(found) < len(missing):
-                raise RuntimeError(f"state events of {room_id} are not in the database")
-            held.update((event_id, stored.event) for event_id, stored in found.items())
-
-    def _needed(self, room: Room, proposals: Sequence[Proposal]) -> list[str]:
-        entries = room.tip.state.entries
-        keys: list[StateKey] = []
-        for proposal in proposals:
-            keys.extend(needed_keys(room.version, proposal))
-        needed = [entry.event_id for key in keys if (entry := entries.get(key)) is not None]
-        if not room.version.hashed_event_ids:
-            needed.extend(room.tip.extremities)
-        return list(dict.fromkeys(needed))
-
-    def _new_room_id(self) -> str:
-        opaque = "".join(secrets.choice(string.ascii_letters) for _ in range(18))
-        return f"!{opaque}:{self.identity.server_name}"
-
-    def _draft(
-        self, head: Head, nid: int, room_id: str | None, version: RoomVersion, held: dict[str, Event]
-    ) -> Draft:
-        room = self._rooms.get(room_id) if room_id is not None else None
-        pending = room.pending if room is not None else {}
-
-        def lookup(event_id: str) -> Event | None:
-            event = held.get(event_id)
-            if event is None and (stored := pending.get(event_id)) is not None:
-                return stored.event
-            return event
-
-        return Draft(
-            head,
-            nid,
-            room_id,
-            version,
-            self.identity,
-            self.db.ids,
-            self.clock.now_ms(),
-            lookup,
-            self.outcomes,
-        )
-
     def submit(self, room: Room, batch: "Batch", also: Also | None = None) -> "Deferred[list[StoredEvent]]":
         """Moves the room's tip and writes; fires after the commit. `batch` is built on the present tip."""
         if self._rooms.get(room.room_id) is not room:
@@ -423,7 +245,7 @@ class Registry:
         asides, unsaved = batch.asides, room.unsaved
         room.unsaved = []
         room.last_job, done = self.db.write_after(
-            room.last_job, _write, (room.nid, room.room_id), unsaved, asides, batch.appends, also
+            room.last_job, write, (room.nid, room.room_id), unsaved, asides, batch.appends, also
         )
         room.tip = batch.head
         room.pending.update(batch.events)
@@ -469,9 +291,7 @@ class Registry:
         if not written.called:
             written.callback(list(batch.events.values()))
 
-    def _not_written(
-        self, failure: Failure, written: "Deferred[list[StoredEvent]]", room: Room
-    ) -> None:
+    def _not_written(self, failure: Failure, written: "Deferred[list[StoredEvent]]", room: Room) -> None:
         if self._rooms.get(room.room_id) is room:
             self._drop(room)
         if not written.called:
@@ -507,54 +327,5 @@ class Registry:
         self.memberships.room_dropped(room.room_id)
 
 
-@dataclass(slots=True)
-class Batch:
-    """What one write adds to a room: events of its timeline, others beside it, and the head after them."""
-
-    head: Head
-    appends: list[store.Append] = field(default_factory=list)
-    asides: list[events.Aside] = field(default_factory=list)
-    events: dict[str, StoredEvent] = field(default_factory=dict)
-    states: dict[str, RoomState] = field(default_factory=dict)
-
-    @classmethod
-    def of(cls, draft: Draft) -> "Batch":
-        return cls(draft.head, draft.appends, [], draft.built, draft.states)
-
-
-def _is_policed(room: Room, draft: Draft) -> bool:
-    """Whether a policy server may have to be asked for something in the draft."""
-    if room.tip.event_id(*POLICY) is None:
-        return False
-    return any(stored.event.key != POLICY for stored in draft.built.values())
-
-
-def _write(
-    tx: Transaction,
-    room: tuple[int, str],
-    unsaved: Sequence[NewSnapshot],
-    asides: Sequence[events.Aside],
-    appends: Sequence[store.Append],
-    also: Also | None,
-) -> None:
-    nid, room_id = room
-    for number, parent, delta in unsaved:
-        snapshots.add(tx, number, nid, parent, delta)
-    events.add_asides(tx, asides)
-    if appends:
-        store.append(tx, appends)
-    if also is not None:
-        also(tx, room_id)
-
-
 def _nothing(tx: Transaction) -> None:
     """Writes nothing."""
-
-
-class RoomMovedOn(Forbidden):
-    """An event before this one in the same room could not be written; it may be tried again."""
-
-    status, errcode = 503, "M_UNKNOWN"
-
-    def __init__(self) -> None:
-        super().__init__("The room could not be written to just now; please try again.")

@@ -17,7 +17,7 @@ from homeserver.protocol.relations import has_rel_type
 from homeserver.rooms.aggregations import Bundles, aggregate
 from homeserver.rooms.history import Access, History
 from homeserver.rooms.paging import between, token
-from homeserver.rooms.registry import Room
+from homeserver.rooms.room import Room
 from homeserver.rooms.sight import Sight
 from homeserver.sync.tokens import RoomToken
 from storage import events as event_rows

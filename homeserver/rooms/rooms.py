@@ -24,8 +24,9 @@ from homeserver.rooms.event_store import EventStore
 from homeserver.rooms.head import MEMBER, Head, Identity, Proposal
 from homeserver.rooms.membership import BlocksInvites, MembershipVerbs, ProfileOf
 from homeserver.rooms.memberships import Memberships
-from homeserver.rooms.registry import Registry, Room, RoomMovedOn
+from homeserver.rooms.registry import Registry
 from homeserver.rooms.remote_membership import RemoteMembership
+from homeserver.rooms.room import Room, RoomMovedOn
 from homeserver.rooms.templates import VOUCHER
 from storage import events as event_rows
 from storage.database import Database

@@ -16,7 +16,7 @@ from twisted.logger import Logger
 from homeserver.protocol import state_resolution
 from homeserver.protocol.events import Event
 from homeserver.protocol.room_versions import RoomVersion
-from homeserver.rooms.registry import Room
+from homeserver.rooms.room import Room
 from homeserver.rooms.state import EMPTY, RoomState, StateEntry, StateKey
 from storage import events as event_rows
 from storage import snapshots

@@ -20,7 +20,8 @@ from twisted.logger import Logger
 from homeserver.errors import BadGateway, Forbidden, InvalidParam, MatrixError, RemoteError, RemoteRefused
 from homeserver.protocol.ids import is_valid_server_name, is_valid_user_id
 from homeserver.rooms.head import Head
-from homeserver.rooms.registry import Registry, Room
+from homeserver.rooms.registry import Registry
+from homeserver.rooms.room import Room
 from homeserver.rooms.rooms import Rooms
 
 THIRD_PARTY_INVITE = "m.room.third_party_invite"

@@ -20,7 +20,8 @@ from homeserver.protocol.room_versions import ROOM_VERSIONS, RoomVersion
 from homeserver.rooms.directory import CANONICAL_ALIAS
 from homeserver.rooms.head import CREATE, MEMBER, POWER_LEVELS, Draft, Head, Proposal
 from homeserver.rooms.membership import ProfileOf
-from homeserver.rooms.registry import Registry, Room, RoomMovedOn
+from homeserver.rooms.registry import Registry
+from homeserver.rooms.room import Room, RoomMovedOn
 from homeserver.rooms.state import RoomState, StateKey
 from homeserver.rooms.upgrade_state import (
     TOMBSTONE,
@@ -72,7 +73,7 @@ class Upgrades:
     async def _upgrade(
         self, old: "_Old", user_id: str, version: RoomVersion, additional: Sequence[str]
     ) -> str:
-        new = self._registry.new_room(version)
+        new = self._registry.drafting.new_room(version)
         moved = await self._registry.db.read(directory.aliases_of, old.create.room_id)
         canonical, staying = split_aliases(old.content(CANONICAL_ALIAS), moved)
         profile = await self._profile_of(user_id)

@@ -13,7 +13,8 @@ from homeserver.errors import Forbidden
 from homeserver.protocol.ids import server_of
 from homeserver.protocol.power_levels import creators_of
 from homeserver.rooms.head import Head
-from homeserver.rooms.registry import Registry, Room
+from homeserver.rooms.registry import Registry
+from homeserver.rooms.room import Room
 from homeserver.rooms.templates import VOUCHER
 
 

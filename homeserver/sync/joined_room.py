@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from homeserver.push.unread import NOTHING_UNREAD, UnreadCounts
-from homeserver.rooms.registry import Room
+from homeserver.rooms.room import Room
 from homeserver.rooms.rooms import Rooms
 from homeserver.rooms.sight import Reader
 from homeserver.sync.event_format import EventFormat

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from homeserver.rooms.paging import related
-from homeserver.rooms.registry import Room
+from homeserver.rooms.room import Room
 from homeserver.rooms.sight import Reader, Sight
 from homeserver.sync.filters import RoomEventFilter
 from homeserver.sync.request import SyncRequest

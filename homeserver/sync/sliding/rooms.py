@@ -14,7 +14,7 @@ from typing import Any
 import orjson
 
 from homeserver.push.unread import Unread, UnreadCounts
-from homeserver.rooms.registry import Room
+from homeserver.rooms.room import Room
 from homeserver.rooms.rooms import Rooms
 from homeserver.rooms.sight import Reader
 from homeserver.rooms.stripped_state import strip

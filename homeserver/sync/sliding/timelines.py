@@ -13,7 +13,7 @@ import orjson
 
 from homeserver.protocol import visibility
 from homeserver.rooms.event_store import EventStore
-from homeserver.rooms.registry import Room
+from homeserver.rooms.room import Room
 from homeserver.rooms.sight import Reader
 from homeserver.sync.filter_rules import Filter, RoomEventFilter, RoomFilter
 from homeserver.sync.request import SyncRequest

@@ -7,7 +7,7 @@ from twisted.internet.defer import Deferred
 
 from homeserver.errors import Forbidden, InvalidParam, NotFound
 from homeserver.rooms.create import StateToSet
-from homeserver.rooms.registry import Room
+from homeserver.rooms.room import Room
 from tests.homeserver.rooms.house import ALICE, BOB, CAROL, House
 from tests.homeserver.rooms.test_registry import writer_held
 

@@ -12,7 +12,7 @@ from homeserver.errors import Forbidden, NotFound
 from homeserver.protocol.events import load
 from homeserver.rooms.create import CreateOptions
 from homeserver.rooms.head import POWER_LEVELS, Head, Proposal
-from homeserver.rooms.registry import TIMELINE_KEPT
+from homeserver.rooms.room import TIMELINE_KEPT
 from storage import events
 from storage.transaction import Transaction
 from tests.homeserver.rooms.house import ALICE, BOB, CAROL, House
