@@ -28,6 +28,7 @@ from homeserver.devices.signature_upload import SignatureUpload
 from homeserver.devices.to_device import ToDevice
 from homeserver.push.notifications import Notifications
 from homeserver.push.rules import PushRules
+from homeserver.push.thread_subscriptions import Subscribers, ThreadSubscriptions
 from homeserver.push.unread import Unread
 from homeserver.rooms.aggregations import Aggregations
 from homeserver.rooms.delayed_events import DelayedEvents
@@ -143,6 +144,8 @@ class Server:
     typing: Typing
     presence: Presence
     push_rules: PushRules
+    subscribers: Subscribers
+    thread_subscriptions: ThreadSubscriptions
     unread: Unread
     notifications: Notifications
     # other servers: a `federation.federation.Federation` and `federation.sender.Sender`, which nothing down

@@ -73,6 +73,7 @@ def _start(config: Config, server: Server, failures: list[Any]) -> None:
 
 async def _listen(config: Config, server: Server) -> None:
     await server.push_rules.load()
+    await server.subscribers.load()
     await server.deactivation.resume()
     await server.incoming.partial.resume()
     await server.delayed_events.resume()

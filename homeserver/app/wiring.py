@@ -51,6 +51,7 @@ from homeserver.protocol.signing import SigningKey
 from homeserver.push.actions import PushActions
 from homeserver.push.notifications import Notifications
 from homeserver.push.rules import PushRules
+from homeserver.push.thread_subscriptions import Subscribers, ThreadSubscriptions
 from homeserver.push.unread import Unread
 from homeserver.rooms.aggregations import Aggregations
 from homeserver.rooms.backfill import Backfill
@@ -103,6 +104,7 @@ from homeserver.sync.typing import Typing
 from storage import device_lists as device_list_rows
 from storage.database import Database
 from storage.engines import Engine
+from storage.events import StoredEvent
 
 
 def build(config: Config, engine: Engine, signing_key: SigningKey, reactor: Any, pool: ThreadPool) -> Server:
@@ -145,7 +147,10 @@ def build(config: Config, engine: Engine, signing_key: SigningKey, reactor: Any,
     memberships = Memberships(db, name)
     events = EventStore(db, config.event_cache_size)
     push_rules = PushRules(db)
-    push_actions = PushActions(push_rules, name, memberships.local_members, events.cached)
+    subscribers = Subscribers(db)
+    push_actions = PushActions(
+        push_rules, name, memberships.local_members, events.cached, subscribers.of
+    )
     identity = Identity(name, signing_key)
     registry = Registry(
         db,
@@ -178,6 +183,12 @@ def build(config: Config, engine: Engine, signing_key: SigningKey, reactor: Any,
     backfill = Backfill(registry, federation.rooms, incoming, name)
     history = History(registry, account_data.ignored_users, backfill.down_to, incoming.partial.whole)
     aggregations = Aggregations(db, account_data.ignored_users)
+
+    async def seen_event(room_id: str, user_id: str, event_id: str) -> StoredEvent:
+        _, stored, _ = await history.seen_event(room_id, user_id, event_id)
+        return stored
+
+    thread_subscriptions = ThreadSubscriptions(db, push_rules, seen_event)
 
     # finding
     search_index = SearchIndex(db, clock) if config.enable_search else None
@@ -219,7 +230,7 @@ def build(config: Config, engine: Engine, signing_key: SigningKey, reactor: Any,
                     continue  # a room that does not let them go any more: nothing of theirs is left there
 
     accounts.on_deactivate += [leave_everything, profiles.forget, account_data.forget, openid.forget]
-    accounts.on_deactivate.append(delayed_events.forget)
+    accounts.on_deactivate += [delayed_events.forget, thread_subscriptions.forget]
 
     # devices
     key_backup = KeyBackup(db)
@@ -304,7 +315,9 @@ def build(config: Config, engine: Engine, signing_key: SigningKey, reactor: Any,
         connections,
         RoomList(db, rooms, room_facts),
         RoomParts(db, rooms, event_format, unread, LazyMembers()),
-        ExtensionsPart(db, notifier, sync.inbox, account_data_part, people, key_counts, typing),
+        ExtensionsPart(
+            db, notifier, sync.inbox, account_data_part, people, key_counts, typing, thread_subscriptions
+        ),
     )
     return Server(
         config=_public_facts(config),
@@ -357,6 +370,8 @@ def build(config: Config, engine: Engine, signing_key: SigningKey, reactor: Any,
         typing=typing,
         presence=presence,
         push_rules=push_rules,
+        subscribers=subscribers,
+        thread_subscriptions=thread_subscriptions,
         unread=unread,
         notifications=Notifications(registry, push_rules, push_actions.facts, account_data.ignored_users),
         federation=federation,

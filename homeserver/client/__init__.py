@@ -65,6 +65,7 @@ from homeserver.client import space_hierarchy as space_hierarchy
 from homeserver.client import support as support
 from homeserver.client import sync as sync
 from homeserver.client import tags as tags
+from homeserver.client import thread_subscriptions as thread_subscriptions
 from homeserver.client import threads_list as threads_list
 from homeserver.client import to_device as to_device
 from homeserver.client import typing as typing

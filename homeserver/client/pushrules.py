@@ -62,6 +62,8 @@ def _checked_actions(actions: list[str | dict[str, Any]]) -> tuple[Any, ...]:
 
 def _checked_rule(req: SetRule) -> Rule:
     _check_kind(req)
+    if req.kind == "postcontent":
+        raise InvalidParam("Rules of this kind are the server's only.")
     if not req.rule_id or req.rule_id.startswith("."):
         raise InvalidParam("Rule IDs beginning with a dot are for the server's default rules.")
     if "/" in req.rule_id or "\\" in req.rule_id:

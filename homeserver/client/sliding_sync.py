@@ -99,12 +99,17 @@ class ToDevice(Switch):
     since: str | None = None
 
 
-class ExtensionConfigs(Request):
+class ThreadSubscriptions(Switch):
+    limit: int | None = None
+
+
+class ExtensionConfigs(Request, rename={"thread_subscriptions": "io.element.msc4308.thread_subscriptions"}):
     to_device: ToDevice | None = None
     e2ee: Switch | None = None
     account_data: Scoped | None = None
     receipts: Scoped | None = None
     typing: Scoped | None = None
+    thread_subscriptions: ThreadSubscriptions | None = None
 
 
 class SlidingSyncBody(Request, kw_only=True):
@@ -275,6 +280,7 @@ def _extensions(asked: ExtensionConfigs) -> Extensions:
         account_data=_if_enabled(asked.account_data, _scope),
         receipts=_if_enabled(asked.receipts, _scope),
         typing=_if_enabled(asked.typing, _scope),
+        thread_subscriptions=_if_enabled(asked.thread_subscriptions, _limit) or 0,
     )
 
 
@@ -288,6 +294,10 @@ def _if_enabled(asked: S | None, read: Callable[[S], T]) -> T | None:
 def _to_device(asked: ToDevice) -> ToDeviceRequest:
     since = StreamToken.parse(asked.since) if asked.since else None
     return ToDeviceRequest(since, LIMIT if asked.limit is None else max(1, asked.limit))
+
+
+def _limit(asked: ThreadSubscriptions) -> int:
+    return LIMIT if asked.limit is None else max(1, min(asked.limit, LIMIT))
 
 
 def _scope(asked: Scoped) -> Scope:

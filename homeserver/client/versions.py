@@ -20,6 +20,7 @@ UNSTABLE_FEATURES = {
     "org.matrix.msc3391": True,
     "org.matrix.msc4140": True,
     "org.matrix.msc4143": True,
+    "org.matrix.msc4306": True,
     "uk.timedout.msc4323": True,
 }
 

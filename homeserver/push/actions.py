@@ -8,7 +8,7 @@ like any other (`protocol.push_rules.base`); only users whom it names and users 
 An ordinary message in a room of ten thousand costs the same as in a room of ten.
 """
 
-from collections.abc import Callable, Iterator, Set
+from collections.abc import Callable, Collection, Iterator, Set
 from typing import Any
 
 from homeserver.protocol.events import Event
@@ -26,7 +26,7 @@ class PushActions:
     """`of_event` is what the rooms call.
 
     `local_members(room_id)`: the joined local members as last committed; `cached_event(event_id)`: an event
-    that is in memory, or None.
+    that is in memory, or None. `subscribers(room_id, thread)`: who follows a thread.
     """
 
     def __init__(
@@ -35,20 +35,23 @@ class PushActions:
         server_name: str,
         local_members: Callable[[str], Set[str]],
         cached_event: Callable[[str], StoredEvent | None],
+        subscribers: Callable[[str, str], Collection[str]],
     ) -> None:
         self._rules = rules
         self._server_name = server_name
         self._local_members = local_members
         self._cached_event = cached_event
+        self._subscribers = subscribers
 
     def of_event(self, event: Event, head: Head) -> tuple[int, str | None, list[PushAction]]:
         """(base, thread root, rows). `head` is the room after the event."""
         facts = self.facts(event, head)
         base = base_of(event, facts)
-        thread = self._thread(event)
+        thread = facts.thread
         members = self._local_members(event.room_id)
         concerned = self._rules.index.find(event, base, members)
         concerned.update(self._named(event, head))
+        concerned.update(user_id for user_id in facts.subscribers if user_id in members)
         concerned.discard(event.sender)
         rows: list[PushAction] = []
         if event.type == _MEMBER and event.state_key is not None:
@@ -62,7 +65,9 @@ class PushActions:
 
     def facts(self, event: Event, head: Head) -> Facts:
         """What push rules ask about the room."""
-        return Facts(head.joined, _permission(event, head), self._display_names(head))
+        thread = self._thread(event)
+        subscribers = self._subscribers(event.room_id, thread) if thread is not None else ()
+        return Facts(head.joined, _permission(event, head), self._display_names(head), thread, subscribers)
 
     def _named(self, event: Event, head: Head) -> Iterator[str]:
         """The local users whom the event mentions or invites."""

@@ -16,7 +16,7 @@ from homeserver.protocol import canonical_json
 from homeserver.protocol.push_rules import DEFAULT, Rule, Ruleset, UnknownRule, extended
 from homeserver.push.index import TriggerIndex
 from storage import push_rules as store
-from storage.database import Change, Database
+from storage.database import Change, Database, Transaction
 
 MOST_BYTES = 512 * 1024
 _COMPILED = 10_000
@@ -92,6 +92,15 @@ class PushRules:
         """What the user wants of a room goes for the room it was upgraded to as well."""
         if extended(self.of(user_id), replaced, replacement) is not self.of(user_id):
             await self._change(user_id, lambda ruleset: extended(ruleset, replaced, replacement))
+
+    @staticmethod
+    def tell_threads_apart(tx: Transaction, user_id: str) -> None:
+        """Of the threads, only those that the user follows notify from now on."""
+
+        def edit(stored: bytes | None) -> bytes:
+            return _dump((Ruleset.load(stored) if stored is not None else DEFAULT).with_threads())
+
+        store.change(tx, user_id, edit)
 
     async def _change(self, user_id: str, edit: Callable[[Ruleset], Ruleset]) -> None:
         def edit_stored(stored: bytes | None) -> bytes:

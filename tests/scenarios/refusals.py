@@ -254,6 +254,7 @@ REFUSALS: list[Refusal] = [
     ("PUT", "/pushrules/global/override/.m.rule.master/enabled", {"enabled": "yes"}, WRONG),
     ("PUT", "/pushrules/global/override/nosuchrule/actions", {"actions": []}, NOT_FOUND),
     ("DELETE", "/pushrules/global/override/nosuchrule", None, NOT_FOUND),
+    ("PUT", "/pushrules/global/postcontent/x", RULE, INVALID),
     # Keys and to-device messages
     ("POST", "/keys/upload", {"device_keys": key("{her}", "DEVICE")}, INVALID | FORBIDDEN),
     ("POST", "/keys/upload", {"device_keys": key("{me}", "ANOTHER")}, INVALID | FORBIDDEN),

@@ -26,7 +26,7 @@ _OPERATIONS: dict[str, dict[str, Schema | bool | None]] = _DERIVED["operations"]
 STANDARD_ERROR: Schema = {
     "type": "object",
     "properties": {
-        "errcode": {"type": "string", "pattern": r"^([A-Z][A-Z0-9]*_|[a-z]+\.)[A-Za-z0-9_.]+$"},
+        "errcode": {"type": "string", "pattern": r"^([A-Z][A-Z0-9]*_|[A-Za-z]+\.)[A-Za-z0-9_.]+$"},
         "error": {"type": "string", "minLength": 1},
         "soft_logout": {"type": "boolean"},
         "retry_after_ms": {"type": "integer", "minimum": 0},

@@ -3,11 +3,12 @@
 The subtle idea of unread counting starts here. The default rules treat every member alike unless the event
 names them, so the server stores one small number with the event, its *base*, and no row per member. A user
 with rules of their own reads the number through a table, `bases(…)`: somebody who muted the room has a
-table of nothings, somebody who wants mentions only has nothing at MESSAGE and ENCRYPTED. Only where an event
+table of nothings, somebody who wants mentions only has nothing at MESSAGE and ENCRYPTED. What is in a thread
+has bases of its own, so that to those who follow some threads all the others are nothing. Only where an event
 does something else to a user than the table says is a row needed (`homeserver.push.actions`).
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from homeserver.protocol.push_rules.conditions import Facts, PushEvent
@@ -15,6 +16,7 @@ from homeserver.protocol.push_rules.rule import NOTHING, Outcome
 from homeserver.protocol.push_rules.ruleset import DEFAULT, DEFAULT_RULES, Ruleset, arrange
 
 NONE, MESSAGE, ENCRYPTED, CALL, ROOM_MENTION, TOMBSTONE = range(6)
+IN_THREAD = {MESSAGE: 6, ENCRYPTED: 7, CALL: 8}
 
 _BASE_OF_RULE = {
     ".m.rule.is_room_mention": ROOM_MENTION,
@@ -39,7 +41,8 @@ def base_of(event: PushEvent, facts: Facts) -> int:
             if not matches(event, facts, ""):
                 break
         else:
-            return _BASE_OF_RULE.get(compiled.rule.rule_id, NONE)
+            base = _BASE_OF_RULE.get(compiled.rule.rule_id, NONE)
+            return base if facts.thread is None else IN_THREAD.get(base, base)
     return NONE
 
 
@@ -68,8 +71,10 @@ _PROBES: tuple[tuple[str, dict[str, Any], str | None], ...] = (
 
 def _compute(ruleset: Ruleset, room_id: str, member_count: int) -> tuple[Outcome, ...]:
     facts = Facts(member_count, lambda key: True, lambda user_id: None)
-    probes = (_Probe(type_, room_id, content, state_key) for type_, content, state_key in _PROBES)
-    return (NOTHING, *(ruleset.outcome(probe, facts, "") for probe in probes))
+    probes = [_Probe(type_, room_id, content, state_key) for type_, content, state_key in _PROBES]
+    outcomes = [NOTHING, *(ruleset.outcome(probe, facts, "") for probe in probes)]
+    facts = replace(facts, thread="$")
+    return (*outcomes, *(ruleset.outcome(probes[base - 1], facts, "") for base in IN_THREAD))
 
 
 DEFAULT_BASES = _compute(DEFAULT, "", 3)

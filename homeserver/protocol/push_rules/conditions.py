@@ -8,7 +8,7 @@ case; the property conditions compare JSON values exactly, so `1` is neither `tr
 
 import operator
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -40,12 +40,15 @@ class Facts:
     """What rules ask about the room at the event.
 
     `permits(key)`: may the sender trigger notifications of this kind (`room` …)?
-    `display_name(user_id)`: that member's name in the room.
+    `display_name(user_id)`: that member's name in the room. `thread`: the root of the thread that the event
+    is in, which the `subscribers` follow.
     """
 
     member_count: int
     permits: Callable[[str], bool]
     display_name: Callable[[str], str | None]
+    thread: str | None = None
+    subscribers: Collection[str] = ()
 
 
 Matcher = Callable[[PushEvent, Facts, str], bool]
@@ -189,6 +192,13 @@ def _sender_notification_permission(condition: dict[str, Any]) -> Matcher | None
     return lambda event, facts, me: facts.permits(key)
 
 
+def _thread_subscription(condition: dict[str, Any]) -> Matcher | None:
+    wanted = condition.get("subscribed")
+    if not isinstance(wanted, bool):
+        return None
+    return lambda event, facts, me: facts.thread is not None and (me in facts.subscribers) is wanted
+
+
 _COMPILERS: dict[str, Callable[[dict[str, Any]], Matcher | None]] = {
     "event_match": _event_match,
     "event_property_is": _event_property_is,
@@ -196,4 +206,5 @@ _COMPILERS: dict[str, Callable[[dict[str, Any]], Matcher | None]] = {
     "contains_display_name": _contains_display_name,
     "room_member_count": _room_member_count,
     "sender_notification_permission": _sender_notification_permission,
+    "io.element.msc4306.thread_subscription": _thread_subscription,
 }

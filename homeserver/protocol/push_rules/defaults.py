@@ -9,8 +9,11 @@ gone since v1.17; mentions are declared in `m.mentions`.
 
 from typing import Any
 
-KINDS = ("override", "content", "room", "sender", "underride")
+KINDS = ("override", "content", "postcontent", "room", "sender", "underride")
 MASTER = ".m.rule.master"
+# Of MSC4306, and only for people whose clients let them follow threads (see `with_threads`).
+SUBSCRIBED_THREAD = ".io.element.msc4306.rule.subscribed_thread"
+UNSUBSCRIBED_THREAD = ".io.element.msc4306.rule.unsubscribed_thread"
 ME = "\0me"
 
 _SOUND = {"set_tweak": "sound", "value": "default"}
@@ -20,6 +23,10 @@ _HIGHLIGHT = {"set_tweak": "highlight"}
 
 def _match(key: str, pattern: str) -> dict[str, Any]:
     return {"kind": "event_match", "key": key, "pattern": pattern}
+
+
+def _thread(subscribed: bool) -> dict[str, Any]:
+    return {"kind": "io.element.msc4306.thread_subscription", "subscribed": subscribed}
 
 
 _PAIR = {"kind": "room_member_count", "is": "2"}
@@ -75,6 +82,8 @@ DEFAULTS: tuple[tuple[str, str, bool, list[dict[str, Any]], list[Any]], ...] = (
         [{"kind": "event_property_is", "key": r"content.m\.relates_to.rel_type", "value": "m.replace"}],
         [],
     ),
+    ("postcontent", UNSUBSCRIBED_THREAD, False, [_thread(False)], []),
+    ("postcontent", SUBSCRIBED_THREAD, False, [_thread(True)], ["notify", _SOUND]),
     ("underride", ".m.rule.call", True, [_match("type", "m.call.invite")], ["notify", _RING]),
     (
         "underride",

@@ -15,7 +15,13 @@ from typing import Any
 import orjson
 
 from homeserver.protocol.push_rules.conditions import Facts, PushEvent
-from homeserver.protocol.push_rules.defaults import DEFAULTS, KINDS, MASTER
+from homeserver.protocol.push_rules.defaults import (
+    DEFAULTS,
+    KINDS,
+    MASTER,
+    SUBSCRIBED_THREAD,
+    UNSUBSCRIBED_THREAD,
+)
 from homeserver.protocol.push_rules.rule import NOTHING, Compiled, Outcome, Rule, compile_rule
 
 DEFAULT_RULES: dict[str, tuple[Rule, ...]] = {
@@ -156,6 +162,11 @@ class Ruleset:
 
     def with_actions(self, kind: str, rule_id: str, actions: tuple[Any, ...]) -> "Ruleset":
         return self._with_changed(replace(self.get(kind, rule_id), actions=actions))
+
+    def with_threads(self) -> "Ruleset":
+        """With the rules about threads that are followed or not switched on."""
+        unfollowed = self.with_enabled("postcontent", UNSUBSCRIBED_THREAD, True)
+        return unfollowed.with_enabled("postcontent", SUBSCRIBED_THREAD, True)
 
     def _with_custom(self, kind: str, rules: list[Rule]) -> "Ruleset":
         custom = {**self.custom, kind: tuple(rules)}

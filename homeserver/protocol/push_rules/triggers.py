@@ -7,7 +7,7 @@ so finds the few users an event concerns without asking each member. A rule that
 everything, ANY.
 
 Rules that only ever silence a whole room, or the master switch, trigger nothing: the table of bases covers
-them. Being invited or mentioned needs no trigger: those users are always evaluated.
+them. Being invited or mentioned, or following the thread, needs no trigger: those users are always evaluated.
 """
 
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ from typing import Any
 from homeserver.protocol.push_rules import globs
 from homeserver.protocol.push_rules.base import ROOM_MENTION
 from homeserver.protocol.push_rules.conditions import PushEvent, compile_condition
-from homeserver.protocol.push_rules.defaults import MASTER
+from homeserver.protocol.push_rules.defaults import MASTER, UNSUBSCRIBED_THREAD
 from homeserver.protocol.push_rules.rule import NOTHING, Rule
 from homeserver.protocol.push_rules.ruleset import Ruleset
 
@@ -63,7 +63,7 @@ def _all_triggers(ruleset: Ruleset) -> Iterator[Trigger]:
     for (_, rule_id), rule in ruleset.changed.items():
         if rule_id in _DEFAULTS:
             yield _DEFAULTS[rule_id]
-        elif rule_id == MASTER and rule.enabled:
+        elif rule.enabled and (rule_id == MASTER or (rule_id == UNSUBSCRIBED_THREAD and rule.actions)):
             yield ANY
     for rules in ruleset.custom.values():
         for rule in rules:

@@ -5,6 +5,7 @@ e2ee https://github.com/matrix-org/matrix-spec-proposals/pull/3884
 account_data https://github.com/matrix-org/matrix-spec-proposals/pull/3959
 receipts https://github.com/matrix-org/matrix-spec-proposals/pull/3960
 typing https://github.com/matrix-org/matrix-spec-proposals/pull/3961
+thread_subscriptions https://github.com/matrix-org/matrix-spec-proposals/pull/4308
 
 Those that speak of rooms follow the rooms: where a room is told from some position on, so are its receipts,
 its account data and who types. One that is asked for anew tells of its rooms from the beginning.
@@ -16,6 +17,7 @@ from typing import Any
 
 import orjson
 
+from homeserver.push.thread_subscriptions import ThreadSubscriptions, shown
 from homeserver.sync.account_data_part import AccountDataPart, RoomData
 from homeserver.sync.filters import EVERYTHING
 from homeserver.sync.inbox import LIMIT, Inbox
@@ -25,7 +27,7 @@ from homeserver.sync.notifier import Feed, Notifier
 from homeserver.sync.people import People
 from homeserver.sync.request import Answer, SyncRequest, Window
 from homeserver.sync.sliding.connections import State
-from homeserver.sync.sliding.request import Scope, SlidingRequest
+from homeserver.sync.sliding.request import THREAD_SUBSCRIPTIONS, Scope, SlidingRequest
 from homeserver.sync.sliding.room_list import Selection, Wanted
 from homeserver.sync.tokens import StreamToken
 from homeserver.sync.typing import Typing
@@ -72,6 +74,7 @@ class ExtensionsPart:
         people: People,
         key_counts: KeyCounts,
         typing: Typing,
+        thread_subscriptions: ThreadSubscriptions,
     ) -> None:
         self._db = db
         self._notifier = notifier
@@ -80,6 +83,7 @@ class ExtensionsPart:
         self._people = people
         self._key_counts = key_counts
         self._typing = typing
+        self._thread_subscriptions = thread_subscriptions
 
     async def acknowledge(self, request: SlidingRequest) -> None:
         asked = request.extensions.to_device
@@ -164,6 +168,8 @@ class ExtensionsPart:
         if asked.typing is not None:
             rooms = _scoped(wanted, since, asked.typing, request, state, "typing")
             self._add_typing(extended, window, state, rooms, ignored)
+        if asked.thread_subscriptions:
+            await self._add_thread_subscriptions(extended, request, window, state)
         return extended
 
     async def counts(self, request: SlidingRequest) -> dict[str, Any]:
@@ -277,6 +283,24 @@ class ExtensionsPart:
                 body[room_id] = {"type": "m.typing", "content": {"user_ids": users}}
         if body:
             extended.add("typing", {"rooms": body})
+
+    async def _add_thread_subscriptions(
+        self, extended: Extended, request: SlidingRequest, window: Window, state: State
+    ) -> None:
+        """The latest changes; `prev_batch` is where those that did not fit begin."""
+        is_new = THREAD_SUBSCRIPTIONS not in state.extensions
+        news = self._notifier.user_news(request.user_id).get("thread_subscription")
+        if not is_new and not window.touches(news):
+            return
+        since, most = 0 if is_new else window.after, request.extensions.thread_subscriptions
+        found, more = await self._thread_subscriptions.changes(
+            request.user_id, since, window.upto.position, most
+        )
+        if found:
+            body = shown(found)
+            if more is not None:
+                body["prev_batch"] = str(StreamToken(more))
+            extended.add("io.element.msc4308.thread_subscriptions", body)
 
 
 def is_fresh(request: SlidingRequest, state: State, name: str, scope: Scope) -> bool:

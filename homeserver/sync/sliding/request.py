@@ -75,6 +75,9 @@ def _sorted(names: frozenset[str] | None) -> list[str] | None:
     return sorted(names) if names is not None else None
 
 
+THREAD_SUBSCRIPTIONS = "thread_subscriptions"
+
+
 @dataclass(frozen=True, slots=True)
 class ToDeviceRequest:
     since: StreamToken | None
@@ -90,12 +93,15 @@ class Extensions:
     account_data: Scope | None = None
     receipts: Scope | None = None
     typing: Scope | None = None
+    thread_subscriptions: int = 0
+    """How many changes at most; 0: not asked for."""
 
     @property
     def kept(self) -> frozenset[str]:
         """Those with a memory of what was sent, with the rooms they are for."""
         scopes = (("account_data", self.account_data), ("receipts", self.receipts), ("typing", self.typing))
-        return frozenset(f"{name} {scope.name}" for name, scope in scopes if scope is not None)
+        names = [f"{name} {scope.name}" for name, scope in scopes if scope is not None]
+        return frozenset(names + [THREAD_SUBSCRIPTIONS] * bool(self.thread_subscriptions))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

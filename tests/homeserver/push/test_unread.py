@@ -8,8 +8,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from homeserver.protocol.push_rules import Facts, Rule
+from homeserver.push.thread_subscriptions import ThreadSubscriptions
 from homeserver.push.unread import NOTHING_UNREAD, Unread
 from storage import account_data
+from storage.events import StoredEvent
 from tests.homeserver.push.world import (
     ALICE,
     BOB,
@@ -237,6 +239,8 @@ _STEPS = st.one_of(
     st.tuples(st.just("other"), st.sampled_from(_USERS), st.sampled_from(["m.reaction", "m.room.encrypted"])),
     st.tuples(st.just("read"), st.sampled_from(_USERS), st.integers(0, 30)),
     st.tuples(st.just("read in thread"), st.sampled_from(_USERS), st.integers(0, 30)),
+    st.tuples(st.just("follow"), st.sampled_from(_USERS), st.integers(0, 2)),
+    st.tuples(st.just("unfollow"), st.sampled_from(_USERS), st.integers(0, 2)),
     st.tuples(st.just("ask"), st.sampled_from(_USERS), st.none()),
 )
 
@@ -247,10 +251,13 @@ class Model:
         self.room_id = room_id
         self.events: list[str] = []
         self.floors: dict[tuple[str, Any], int] = {}
+        self.subscribers: dict[str, frozenset[str]] = {}
 
     def sent(self, sender: str, event_id: str) -> None:
+        thread = self.world.events[event_id].thread
         self.events.append(event_id)
-        self.floors[sender, self.world.events[event_id].thread] = len(self.events)
+        self.floors[sender, thread] = len(self.events)
+        self.subscribers[event_id] = frozenset(self.world.subscribers.of(self.room_id, thread or ""))
 
     def counts(self, user: str) -> dict[str | None, tuple[int, int]]:
         power = Power()
@@ -262,7 +269,9 @@ class Model:
             if index < floor or event.sender == user:
                 continue
             permitted = power.user(event.sender) >= power.notifications("room")
-            facts = Facts(4, {"room": permitted}.__getitem__, lambda user: None)
+            subscribers = self.subscribers[event_id]
+            permits = {"room": permitted}.__getitem__
+            facts = Facts(4, permits, lambda user: None, stored.thread, subscribers)
             notify, highlight = self.world.rules.of(user).outcome(event, facts, user)
             n, h = result.get(stored.thread, (0, 0))
             if notify:
@@ -281,7 +290,15 @@ class Model:
 )
 def test_like_the_model(world: World, steps: list[Any], rules: list[tuple[str, Rule]]) -> None:
     room_id = f"!m{len(world.nids)}:here"
+
+    async def seen(room_id: str, user_id: str, event_id: str) -> StoredEvent:
+        return world.events[event_id]
+
+    threads = ThreadSubscriptions(world.db.database, world.rules, seen)
     for user in _USERS:
+        world.run(threads.forget(user, erased=False))
+        for kind, rule_id in list(world.rules.of(user).changed):
+            world.run(world.rules.set_enabled(user, kind, rule_id, False))
         for kind, own in list(world.rules.of(user).custom.items()):
             for rule in own:
                 world.run(world.rules.delete(user, kind, rule.rule_id))
@@ -306,6 +323,11 @@ def test_like_the_model(world: World, steps: list[Any], rules: list[tuple[str, R
             relation = {"rel_type": "m.thread", "event_id": root}
             event_id = world.send(who, content={"body": "x", "m.relates_to": relation}, room_id=room_id)
             model.sent(who, event_id)
+        elif what.endswith("follow") and model.events:
+            thread = model.events[min(how, len(model.events) - 1)]
+            if world.events[thread].thread is None:
+                change = threads.subscribe if what == "follow" else threads.unsubscribe
+                world.run(change(who, room_id, thread))
         elif what.startswith("read") and model.events:
             index = min(how, len(model.events) - 1)
             event_id = model.events[index]

@@ -12,6 +12,7 @@ from homeserver.protocol.events import Event
 from homeserver.protocol.room_versions import ROOM_VERSIONS
 from homeserver.push.actions import PushActions
 from homeserver.push.rules import PushRules
+from homeserver.push.thread_subscriptions import Subscribers
 from homeserver.push.unread import Unread, UnreadCounts
 from homeserver.rooms.head import BEFORE_CREATION, Committed, Head
 from homeserver.rooms.state import RoomState, StateEntry
@@ -85,7 +86,10 @@ class World:
         self.ignored: dict[str, set[str]] = {}
         self._numbers = itertools.count(1)
         self.rules = PushRules(db.database)
-        self.actions = PushActions(self.rules, "here", self.local_members, self.events.get)
+        self.subscribers = Subscribers(db.database)
+        self.actions = PushActions(
+            self.rules, "here", self.local_members, self.events.get, self.subscribers.of
+        )
         self.unread = Unread(db.database, self.rules, self._ignored)
 
     def local_members(self, room_id: str) -> set[str]:

@@ -45,14 +45,14 @@ def test_bases(event: Ev, base: int) -> None:
 
 
 def test_tables() -> None:
-    assert DEFAULT_BASES == ((0, 0), (1, 0), (1, 0), (1, 0), (1, 1), (1, 1))
+    assert list(DEFAULT_BASES) == [(0, 0), *[(1, 0)] * 3, *[(1, 1)] * 2, *[(1, 0)] * 3]
     muted = DEFAULT.with_rule(
         Rule("override", ROOM, (), ({"kind": "event_match", "key": "room_id", "pattern": ROOM},))
     )
-    assert bases(muted, ROOM, 3) == ((0, 0),) * 6
+    assert bases(muted, ROOM, 3) == ((0, 0),) * len(DEFAULT_BASES)
     assert bases(muted, "!other:here", 3) == DEFAULT_BASES
     mentions_only = DEFAULT.with_rule(Rule("room", ROOM, ()))
-    assert bases(mentions_only, ROOM, 3) == ((0, 0), (0, 0), (0, 0), (0, 0), (1, 1), (1, 1))
+    assert list(bases(mentions_only, ROOM, 3)) == [*[(0, 0)] * 4, *[(1, 1)] * 2, *[(0, 0)] * 3]
     quiet_groups = DEFAULT.with_actions("underride", ".m.rule.message", ())
     assert bases(quiet_groups, ROOM, 3)[MESSAGE] == (0, 0)
     assert bases(quiet_groups, ROOM, 2)[MESSAGE] == (1, 0)

@@ -162,7 +162,7 @@ def test_storing() -> None:
 def test_as_clients_see_it() -> None:
     ruleset = DEFAULT.with_rule(override("mine")).with_rule(content("a", "cake"))
     shown = ruleset.as_json(ALICE)
-    assert list(shown) == ["override", "content", "room", "sender", "underride"]
+    assert list(shown) == ["override", "content", "postcontent", "room", "sender", "underride"]
     assert [rule["rule_id"] for rule in shown["override"]][:3] == [
         ".m.rule.master",
         "mine",
