@@ -21,6 +21,8 @@ test: .venv/.dev
 
 interop: .venv/.dev peers
 	$(BIN)/python -m pytest -m interop
+	HEARTH_GENERATED=50000 $(BIN)/python -m pytest -q -s -o faulthandler_timeout=7200 \
+		tests/faults/test_generated_requests.py
 
 bench: .venv/.dev .cache/synapse/.installed
 	$(BIN)/python -m benchmarks

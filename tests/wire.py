@@ -38,6 +38,7 @@ class Answer:
     body: bytes
     at: float
     """`time.perf_counter()` when the last byte came."""
+    headers: list[tuple[bytes, bytes]]
 
 
 class _Connection(asyncio.Protocol):
@@ -46,6 +47,7 @@ class _Connection(asyncio.Protocol):
         self.waiting: asyncio.Future[Answer] | None = None
         self.parser: Any = None
         self.body: list[bytes] = []
+        self.headers: list[tuple[bytes, bytes]] = []
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
@@ -59,12 +61,17 @@ class _Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         self.parser.feed_data(data)
 
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self.headers.append((name, value))
+
     def on_body(self, body: bytes) -> None:
         self.body.append(body)
 
     def on_message_complete(self) -> None:
         if self.waiting is not None and not self.waiting.done():
-            answer = Answer(self.parser.get_status_code(), b"".join(self.body), time.perf_counter())
+            answer = Answer(
+                self.parser.get_status_code(), b"".join(self.body), time.perf_counter(), self.headers
+            )
             self.waiting.set_result(answer)
         if self.transport is not None and not self.parser.should_keep_alive():
             self.transport.close()
@@ -74,6 +81,7 @@ class _Connection(asyncio.Protocol):
         assert self.transport is not None
         self.parser = httptools.HttpResponseParser(self)
         self.body.clear()
+        self.headers = []
         self.waiting = waiting
         self.transport.write(data)
 
@@ -99,13 +107,15 @@ class Wire:
         if self._connection.transport is not None:
             self._connection.transport.close()
 
-    async def request(self, method: str, path: str, body: bytes = b"") -> Answer:
+    async def request(
+        self, method: str, path: str, body: bytes = b"", kind: str = "application/json"
+    ) -> Answer:
         if self._connection.transport is None:
             await self.connect()
         authorization = f"Authorization: Bearer {self.token}\r\n" if self.token else ""
         head = (
             f"{method} {path} HTTP/1.1\r\nHost: {self.host}:{self.port}\r\n{authorization}"
-            f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+            f"Content-Type: {kind}\r\nContent-Length: {len(body)}\r\n\r\n"
         )
         waiting: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         self._connection.send(head.encode() + body, waiting)

@@ -1,4 +1,4 @@
-"""Writes `responses.json`: what the specification says every client-server answer looks like.
+"""Writes `responses.json` and `requests.json`: what the specification says answers and requests look like.
 
     python -m tests.spec.derive_schemas path/to/matrix-spec
 
@@ -11,13 +11,14 @@ mean nothing.
 import json
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-TARGET = Path(__file__).parent / "responses.json"
+TARGET = Path(__file__).parent
+APIS = ("client-server", "server-server")
 METHODS = ("get", "put", "post", "delete")
 NAMED = ("properties", "patternProperties")
 PROSE = {"$schema", "description", "title", "example", "examples", "default", "deprecated", "externalDocs"}
@@ -28,7 +29,9 @@ Schema = dict[str, Any]
 class Definitions:
     """What others refer to, each stripped once and named after its file or place."""
 
-    def __init__(self) -> None:
+    def __init__(self, kept: Iterable[str] = ()) -> None:
+        self.kept = set(kept)
+        """Extensions of JSON schema that mean something to us."""
         self.schemas: dict[str, Schema] = {}
         self._names: dict[tuple[Path, str], str] = {}
 
@@ -58,7 +61,7 @@ class Definitions:
                 stripped |= self.refer(value, where)
             elif key in NAMED:
                 stripped[key] = {name: self.strip(inner, where) for name, inner in value.items()}
-            elif key not in PROSE and not key.startswith("x-"):
+            elif key in self.kept or (key not in PROSE and not key.startswith("x-")):
                 stripped[key] = self.strip(value, where)
         return unwrap(stripped)
 
@@ -92,16 +95,42 @@ def answer(response: Schema) -> Schema | bool | None:
     return schema
 
 
-def derive(specification: Path) -> Schema:
-    folder = specification / "data" / "api" / "client-server"
+def everything(specification: Path) -> Iterator[tuple[Path, str, Schema]]:
+    for api in APIS:
+        for file in sorted((specification / "data" / "api" / api).glob("*.yaml")):
+            for name, operation in operations(file):
+                yield file, name, operation
+
+
+def responses(specification: Path) -> Schema:
     definitions = Definitions()
     table: dict[str, dict[str, Any]] = {}
-    for file in sorted(folder.glob("*.yaml")):
-        for name, operation in operations(file):
-            statuses = table.setdefault(name, {})
-            for status, response in operation["responses"].items():
-                assert re.fullmatch(r"\d{3}", str(status)), (name, status)
-                statuses[str(status)] = definitions.strip(answer(response), file)
+    for file, name, operation in everything(specification):
+        statuses = table.setdefault(name, {})
+        for status, response in operation["responses"].items():
+            assert re.fullmatch(r"\d{3}", str(status)), (name, status)
+            statuses[str(status)] = definitions.strip(answer(response), file)
+    return {"operations": table, "$defs": definitions.schemas}
+
+
+def requests(specification: Path) -> Schema:
+    """Of each operation its parameters in the path and the query, and its body if that is JSON."""
+    definitions = Definitions(kept=["x-pattern-format"])
+    table: dict[str, dict[str, Any]] = {}
+    for file, name, operation in everything(specification):
+        request = table.setdefault(name, {"path": {}, "query": {}, "required": []})
+        for parameter in operation.get("parameters", ()):
+            if "$ref" in parameter:
+                parameter = yaml.safe_load(file.read_text())["components"]["parameters"][
+                    parameter["$ref"].rpartition("/")[2]
+                ]
+            if (where := parameter["in"]) in request:
+                request[where][parameter["name"]] = definitions.strip(parameter["schema"], file)
+                if where == "query" and parameter.get("required"):
+                    request["required"].append(parameter["name"])
+        content = operation.get("requestBody", {}).get("content", {})
+        if "application/json" in content:
+            request["body"] = definitions.strip(content["application/json"]["schema"], file)
     return {"operations": table, "$defs": definitions.schemas}
 
 
@@ -118,4 +147,5 @@ def write(derived: Schema) -> str:
 
 
 if __name__ == "__main__":
-    TARGET.write_text(write(derive(Path(sys.argv[1]))))
+    for part in (responses, requests):
+        (TARGET / f"{part.__name__}.json").write_text(write(part(Path(sys.argv[1]))))
