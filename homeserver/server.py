@@ -43,6 +43,7 @@ from homeserver.rooms.reports import Reports
 from homeserver.rooms.rooms import Rooms
 from homeserver.rooms.serialize import Serializer
 from homeserver.rooms.third_party_invites import ThirdPartyInvites
+from homeserver.rooms.unheard_leaves import UnheardLeaves
 from homeserver.rooms.upgrade import Upgrades
 from homeserver.search.index import SearchIndex
 from homeserver.search.people import UserDirectory
@@ -120,6 +121,7 @@ class Server:
     events: EventStore
     rooms: Rooms
     incoming: Incoming
+    unheard_leaves: UnheardLeaves
     third_party_invites: ThirdPartyInvites
     upgrades: Upgrades
     hierarchy: Hierarchy

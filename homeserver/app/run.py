@@ -89,6 +89,7 @@ async def _listen(config: Config, server: Server) -> None:
             port = _open(config, listener, address, factory)
             log.info("listening on {address}", address=port.getHost())
     await server.sender.start()
+    server.unheard_leaves.start()
     log.info("Hearth serves {name}", name=config.server_name)
 
 
@@ -118,6 +119,7 @@ def _failed(failure: Any, failures: list[Any]) -> None:
 def _stop(server: Server, pool: ThreadPool) -> "Deferred[None]":
     async def stop() -> None:
         await server.sender.stop()
+        server.unheard_leaves.stop()
         if server.search_index is not None:
             await server.search_index.stop()
         if server.user_directory is not None:

@@ -24,6 +24,7 @@ from homeserver.rooms.registry import Registry
 from homeserver.rooms.remote import RemoteJoin, RemoteRooms, Template
 from homeserver.rooms.templates import event_from
 from homeserver.rooms.turns import Turns
+from homeserver.rooms.unheard_leaves import UnheardLeaves, is_no
 from storage.events import StoredEvent
 from storage.memberships import Membership
 
@@ -61,6 +62,7 @@ class RemoteMembership:
         self.speaks_with = speaks_with
         self.turns = Turns()
         """For a room's handshakes. Whoever's turn it is looks again at what is known."""
+        self.unheard = UnheardLeaves(registry, self.turns, self._leave_through)
 
     async def join(self, room_id: str, user_id: str, content: Content, via: Iterable[str]) -> None:
         """Joins through one of these servers, or those that the user's invite or our memory names."""
@@ -90,16 +92,23 @@ class RemoteMembership:
         room_id, user_id = row.room_id, row.user_id
         servers = self._candidates([*_named_by(row), server_of(room_id)])[:MOST_ASKED_TO_LEAVE]
 
+        silent = dict.fromkeys(servers)
+
         async def through(server: str) -> None:
-            template = await self._remote.make_leave(server, room_id, user_id)
-            event = self._event(template, room_id, user_id, content)
-            await self._remote.send_leave(server, event)
-            await self._arrivals.out_of_band(event, template.version, [])
+            try:
+                event = await self._leave_through(server, room_id, user_id, content)
+            except RemoteError as error:
+                if is_no(error):
+                    del silent[server]
+                raise
+            await self._arrivals.out_of_band(event, event.version, [])
 
         try:
             await ask_around(self._registry.clock, servers, through, "Leaving the room", LEAVE_MS)
         except MatrixError as error:
             log.info("{user} leaves unheard: {reason}", user=user_id, reason=error.message)
+            if silent:
+                await self.unheard.keep(row, silent)
             await self._leave_unheard(row, content)
 
     async def invite(
@@ -165,6 +174,12 @@ class RemoteMembership:
             content=content,
             now_ms=self._registry.clock.now_ms(),
         )
+
+    async def _leave_through(self, server: str, room_id: str, user_id: str, content: Content) -> Event:
+        template = await self._remote.make_leave(server, room_id, user_id)
+        event = self._event(template, room_id, user_id, content)
+        await self._remote.send_leave(server, event)
+        return event
 
     async def _leave_unheard(self, row: Membership, content: Content) -> None:
         """Ends the membership here with an event that nobody else will see."""

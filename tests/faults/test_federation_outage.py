@@ -68,14 +68,16 @@ class Outage:
             assert bodies(read_back(reader, room_id)) == texts
 
 
-@pytest.fixture(params=["hearth", "synapse"])
+@pytest.fixture(params=["hearth sqlite", "synapse sqlite", "synapse postgres"])
 def outage(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Outage]:
     """With Synapse twenty rooms, between two Hearths a few."""
-    synapse = request.param == "synapse"
+    other, engine = request.param.split()
+    synapse = other == "synapse"
     if synapse and not synapse_python().exists():
         pytest.skip("Synapse is not installed: make peers")
     authority = Authority(tmp_path)
-    hearth = HearthServer("sqlite", tmp_path / "hearth")
+    postgres = request.getfixturevalue("postgres_server") if engine == "postgres" else None
+    hearth = HearthServer(engine, tmp_path / "hearth", postgres)
     partner: ServerProcess = (Synapse if synapse else Hearth)(tmp_path / "partner")
     quick = {"destination_min_retry_interval": "1s", "destination_max_retry_interval": "2s"}
     name = federate(hearth.process, authority)

@@ -30,9 +30,10 @@ class World:
         self.arrived = Arrived()
         self.shunned: set[str] = set()
         street: Any = self.street
-        house.rooms._elsewhere = RemoteMembership(
+        self.membership = RemoteMembership(
             house.registry, street, self.arrived, lambda server: server not in self.shunned
         )
+        house.rooms._elsewhere = self.membership
 
     def join(self, room_id: str = ROOM, user_id: str = ALICE, **options: Any) -> Event:
         assert self.house.run(self.house.rooms.join(room_id, user_id, **options)) == room_id
@@ -256,6 +257,32 @@ def test_leaving_when_nobody_answers_or_lets_go(house: House, membership: str) -
     assert version is invite.version
     servers = {server for _, server in world.asked}
     assert servers == {"there", "third"}  # of the inviter or room ID, and of the founder, who was shown
+
+
+def test_a_leave_that_nobody_heard_is_told_until_somebody_does(house: House) -> None:
+    world = World(house, third=Resident(make_leave=refused(403, "M_FORBIDDEN")))
+
+    def leave() -> None:
+        world.invited()
+        house.run(house.rooms.leave(ROOM, ALICE, "no"))
+        event, version, _ = world.arrived.out[-1]
+        house.run(OutOfBandMembership(house.registry).add(event, version, []))
+
+    def tried_again() -> list[tuple[str, str]]:
+        """By a server that starts."""
+        again = World(house, **world.street.servers)
+        house.run(again.membership.unheard._try_all())
+        return again.asked
+
+    leave()
+    assert tried_again() == [("make_leave", "there")]  # who refused it has heard of it
+    world.street.servers["there"] = Resident()
+    assert tried_again() == [("make_leave", "there"), ("send_leave", "there")]
+    assert tried_again() == []
+    del world.street.servers["there"]
+    leave()
+    world.invited()
+    assert tried_again() == []  # they ask again, so they are there, and the answer is another one
 
 
 def test_leaving_what_one_is_not_in(house: House) -> None:

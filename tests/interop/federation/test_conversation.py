@@ -72,6 +72,11 @@ def relate(shared: Shared, author: Client, other: Client) -> None:
     wait_for(author, shared.room_id, reply)
     root = wait_for(author, shared.room_id, message)
     assert root["unsigned"]["m.relations"]["m.thread"]["latest_event"]["event_id"] == reply
+    for client in (author, other):
+        threads = ok(client.get(f"/_matrix/client/v1{room_path(shared.room_id)}/threads"))["chunk"]
+        thread = next(each for each in threads if each["event_id"] == message)
+        summary = thread["unsigned"]["m.relations"]["m.thread"]
+        assert (summary["count"], summary["current_user_participated"]) == (1, True)
 
 
 def test_edits_reactions_and_threads(direction: Direction) -> None:
