@@ -3,10 +3,11 @@
 https://spec.matrix.org/v1.19/client-server-api/#post_matrixclientv3keyssignaturesupload
 
 A signature is checked before it is kept, outside the writer: it costs 0.1 ms, and a request may hold many.
-The writer only makes sure that the keys are still those that were checked.
+The writer only makes sure that the keys are still those that were checked. Keys of other servers' users are
+found as a client would find them, mostly in the lists that are kept.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -15,7 +16,8 @@ import orjson
 from homeserver.devices import opaque
 from homeserver.devices.cross_signing import InvalidSignature, single_public_key
 from homeserver.devices.device_lists import JoinedRooms
-from homeserver.devices.remote import MAX_WAIT_MS, NoRemotes, RemoteKeys, answers_about, ask_all, by_server
+from homeserver.devices.keys import DeviceKeys
+from homeserver.devices.remote import by_server
 from homeserver.devices.signatures import is_signed_by
 from homeserver.errors import InvalidParam, MatrixError, NotFound
 from homeserver.protocol.canonical_json import NotCanonical, encode
@@ -47,12 +49,12 @@ class _Checked:
 
 class SignatureUpload:
     def __init__(
-        self, db: Database, server_name: str, joined_rooms: JoinedRooms, remote: RemoteKeys | None = None
+        self, db: Database, server_name: str, joined_rooms: JoinedRooms, keys: DeviceKeys
     ) -> None:
         self._db = db
         self._server_name = server_name
         self._joined_rooms = joined_rooms
-        self.remote: RemoteKeys = remote or NoRemotes()
+        self._keys = keys
 
     async def upload(
         self, user_id: str, signed: Mapping[str, Mapping[str, Signed]]
@@ -63,7 +65,7 @@ class SignatureUpload:
         servers = by_server(signed)
         local = list(servers.pop(self._server_name, {}))
         held = await self._db.read(_find, user_id, local)
-        held.masters.update(await self._remote_masters(servers))
+        held.masters.update(await self._remote_masters(user_id, servers.values()))
         checked = _Checked()
         failures: dict[str, dict[str, dict[str, Any]]] = {}
         for target, objects in signed.items():
@@ -76,15 +78,13 @@ class SignatureUpload:
             await self._db.write(self._store, user_id, checked)
         return failures
 
-    async def _remote_masters(self, servers: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
-        answers, _ = await ask_all(
-            {server: {user_id: list[str]() for user_id in users} for server, users in servers.items()},
-            lambda server, users: self.remote.query(server, users, MAX_WAIT_MS // 2),
-        )
-        masters: dict[str, dict[str, Any]] = {}
-        for server, answer in answers.items():
-            masters.update(answers_about(answer, "master_keys", servers[server]))
-        return masters
+    async def _remote_masters(
+        self, viewer: str, users: Iterable[Mapping[str, Any]]
+    ) -> dict[str, dict[str, Any]]:
+        wanted: dict[str, list[str]] = {user_id: [] for each in users for user_id in each}
+        if not wanted:
+            return {}
+        return dict(orjson.loads(await self._keys.query(viewer, wanted))["master_keys"])
 
     def _store(self, tx: Transaction, user_id: str, checked: _Checked) -> None:
         changed = []

@@ -17,7 +17,7 @@ from homeserver.rooms.room import Room
 from homeserver.rooms.sight import Reader, Sight
 from homeserver.sync.filters import RoomEventFilter
 from homeserver.sync.request import SyncRequest
-from homeserver.sync.tokens import RoomToken
+from homeserver.sync.tokens import StreamToken
 from storage import snapshots
 from storage import sync as reads
 from storage.database import Database
@@ -243,12 +243,13 @@ def _linear(events: Sequence[StoredEvent], room: Room) -> bool:
     return True
 
 
-def previous_batch(timeline: Timeline) -> RoomToken | None:
-    """From where `/messages` goes on backwards."""
-    if not timeline.events:
-        return None
-    first = timeline.events[0]
-    return RoomToken(first.event.depth, (first.position or 0) - 1)
+def previous_batch(timeline: Timeline) -> StreamToken | None:
+    """From where `/messages` goes on backwards: with all that arrived before the first event shown.
+
+    That is no place in the topological order: events of another server that come late have a low depth, and
+    what was said here meanwhile lies above them.
+    """
+    return StreamToken((timeline.events[0].position or 0) - 1) if timeline.events else None
 
 
 def summary(room: Room, reader: str) -> dict[str, Any]:

@@ -81,12 +81,18 @@ def test_cross_signing_keys(between: Company) -> None:
     owner = room.creator
     serve(between, owner, 1, device(owner))
     keys_of(alice, owner)
-    master = {"user_id": owner, "usage": ["master"], "keys": {"ed25519:m": "m"}}
+    public = "A" * 43
+    master = {"user_id": owner, "usage": ["master"], "keys": {f"ed25519:{public}": public}}
     for edu_type in ("m.signing_key_update", "org.matrix.signing_key_update"):
         between.edu(edu_type, user_id=owner, master_key=master)
     changed(alice, owner)
     answer = ok(alice.post("/keys/query", {"device_keys": {owner: []}}))
     assert answer["master_keys"] == {owner: master}
+    times = between.remote.times_asked("keys_query")
+    signed = {**master, "signatures": {alice.user_id: {"ed25519:x": "x"}}}
+    failures = ok(alice.post("/keys/signatures/upload", {owner: {public: signed}}))["failures"]
+    assert failures[owner][public]["errcode"] == "M_INVALID_SIGNATURE"
+    assert between.remote.times_asked("keys_query") == times, "the list that is kept has the key"
     forged = {"user_id": alice.user_id, "usage": ["master"], "keys": {"ed25519:m": "m"}}
     between.edu("m.signing_key_update", user_id=alice.user_id, master_key=forged)
     assert not ok(alice.post("/keys/query", {"device_keys": {alice.user_id: []}}))["master_keys"]
