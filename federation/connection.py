@@ -22,6 +22,8 @@ from federation.errors import BadAnswer, Unreachable
 MAX_HEAD = 64 * 1024
 MAX_HEADERS = 200
 MAX_INTERIM = 8
+# Until the first byte. Proxies in front of servers wait for one minute, mostly.
+PATIENCE_SECONDS = 120.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +82,7 @@ class Connection(Protocol):
         self._begin(max_body, silence)
         self._waiting = Deferred(lambda _: self._abandon())
         if self._connected:
+            self._silence_timer = self._reactor.callLater(PATIENCE_SECONDS, self._fall_silent)
             self.transport.write(request)
         else:
             self._fail(Stale("The connection has ended."))
@@ -153,7 +156,6 @@ class Connection(Protocol):
             raise _TooLarge
         self._in_body = True
         self._keep = self._parser.should_keep_alive()
-        self._silence_timer = self._reactor.callLater(self._silence, self._fall_silent)
 
     def on_body(self, body: bytes) -> None:
         if self._complete:
@@ -198,7 +200,7 @@ class Connection(Protocol):
 
     def _fall_silent(self) -> None:
         self._silence_timer = None
-        self._fail(Unreachable("The answer stopped half-way."))
+        self._fail(Unreachable("The server fell silent before the end of its answer."))
 
     def _stop_timer(self) -> None:
         if self._silence_timer is not None and self._silence_timer.active():

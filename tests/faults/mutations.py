@@ -1,4 +1,4 @@
-"""Valid events turned into almost valid ones, by chance but reproducibly.
+"""Valid events turned into almost valid ones, as the bytes decide that it is given.
 
 A mutant is signed again or not: what is badly signed is dropped early, what is well signed and wrong goes all
 the way through the rules.
@@ -33,10 +33,22 @@ TYPES = [
 MEMBERSHIPS = ["join", "leave", "ban", "invite", "knock", "dance", None, 5]
 
 
+class Tape(random.Random):
+    """Chance that takes its decisions from these bytes, as long as there are any left."""
+
+    def __init__(self, tape: bytes) -> None:
+        super().__init__(tape)
+        self._pieces = iter([tape[at : at + 8] for at in range(0, len(tape), 8)])
+
+    def random(self) -> float:
+        piece = next(self._pieces, None)
+        return super().random() if piece is None else (int.from_bytes(piece) >> 11) / 2**53
+
+
 class Mutator:
-    def __init__(self, remote: Synthetic, seed: int) -> None:
+    def __init__(self, remote: Synthetic, tape: bytes) -> None:
         self.remote = remote
-        self.chance = random.Random(seed)
+        self.chance = Tape(tape)
         self.mutations: list[Callable[[SyntheticRoom, Json], None]] = [
             self.replace, self.replace_deep, self.delete, self.swap, self.swap, self.reference,
             self.reference, self.retype, self.hash, self.signature,
@@ -114,7 +126,7 @@ class Mutator:
         """Predecessors or authorities that are unknown, foreign, doubled, too many, or none."""
         field = self.chance.choice(["prev_events", "auth_events"])
         known = list(room.events)
-        unknown = "$" + "".join(self.chance.choices("abcXYZ019_-", k=43))
+        unknown = f"${self.chance.randrange(2**50):043x}"
         foreign = self.chance.choice(list(self.chance.choice(list(self.remote.rooms.values())).events))
         some, many = (self.chance.sample(known, min(len(known), count)) for count in (3, 25))
         choices: list[list[Any]] = [
