@@ -13,6 +13,7 @@ from federation.inspection import Inspector
 from federation.key_documents import OwnKeys
 from federation.keyring import Keyring
 from federation.notary import NotaryService
+from federation.origin_limits import OriginLimits
 from federation.policy_servers import PolicyServersClient
 from federation.receiver import Receiver
 from federation.rooms_client import RoomsClient
@@ -34,6 +35,7 @@ class Federation:
     notary: NotaryService
     destinations: Destinations
     whitelist: Whitelist
+    limits: OriginLimits
     receiver: Receiver | None = None
     serve_server_wellknown: bool = False
     serve_public_rooms: bool = False

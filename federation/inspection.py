@@ -42,6 +42,7 @@ class Inspector:
         self._reactor = reactor
         self._keyring = keyring
         self._turns = DeferredSemaphore(THREADS)
+        self._alone = DeferredSemaphore(1)
 
     async def read(
         self, pdus: Sequence[Pdu], version: RoomVersion, room_id: str, *, unlimited: bool = False
@@ -73,6 +74,11 @@ class Inspector:
             key_id in known and at <= known[key_id].valid_until and known[key_id].key.verifies(message, each)
             for key_id, each in signatures.items()
         )
+
+    def apart(self, work: Callable[..., U], *args: Any) -> "Deferred[U]":
+        """Does on a thread what takes as long as a remote wants it to; one such thing at a time."""
+        pool = self._reactor.getThreadPool()
+        return self._alone.run(deferToThreadPool, self._reactor, pool, work, *args)
 
     async def _check(self, events: Sequence[Event], wanted: Wanted) -> list[Event]:
         known = await self._keyring.find(wanted) if wanted else {}

@@ -8,7 +8,7 @@ that moment, and the work on them goes on. No server sends an event again becaus
 crash would lose just then comes back as a gap before the next event of the room.
 """
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from typing import Any
 
@@ -32,12 +32,17 @@ DEADLINE_SECONDS = 30.0
 WAITING_OF_A_SERVER = 5
 TRANSACTIONS_AT_ONCE = 50
 TRANSACTIONS_WAITING = 1000
+# Of the bodies of all that wait or are worked on. Small ones are bounded by their number.
+BYTES_OF_A_SERVER = 16 * 2**20
+BYTES_IN_ALL = 128 * 2**20
+SMALL = 128 * 1024
 UNFINISHED_IN_A_ROOM = 500
 """Events of one server and room that may wait for a slow remote; more are refused."""
 RETRY_MS = 10_000
 REMEMBERED_ANSWERS = 2_000
 REMEMBERED_MS = 3_600_000
 MAX_ERROR = 500
+LONGEST_BREATH_MS = 20
 
 Results = dict[str, dict[str, str]]
 Verify = Callable[[Sequence[Event]], Awaitable[Sequence[Event]]]
@@ -63,30 +68,41 @@ class Receiver:
         self._answers: Expiring[tuple[str, str], Results] = Expiring(REMEMBERED_ANSWERS)
         # Servers whose transaction is worked on or waits for a place, with what they sent meanwhile.
         self._queues: dict[str, deque[Deferred[None]]] = {}
+        self._sizes: Counter[str] = Counter()
         self._working = 0
         self._in_line: deque[Deferred[None]] = deque()
         # The last work on a room's events from a server, and how many events are unfinished.
         self._last: dict[tuple[str, str], Deferred[None]] = {}
         self._unfinished: dict[tuple[str, str], int] = {}
 
-    async def receive(self, origin: str, txn_id: str, pdus: Sequence[Any], edus: Sequence[Any]) -> Results:
-        """Event ID → {} or {"error": …}. The same transaction again gets the same answer."""
+    async def receive(
+        self, origin: str, txn_id: str, pdus: Sequence[Any], edus: Sequence[Any], size: int = 0
+    ) -> Results:
+        """Event ID → {} or {"error": …}. The same transaction again gets the same answer.
+
+        `size`: of the request's body, which says how much memory it takes to wait.
+        """
         key = (origin, txn_id)
         answer = self._answers.get(key, self._clock.now_ms())
         if answer is not None:
             return answer
-        if not self._flights.has(key) and self._is_full(origin):
+        if not self._flights.has(key) and self._is_full(origin, size):
             raise LimitExceeded(RETRY_MS, "Too many transactions wait.")
-        return await self._flights.run(key, lambda: self._in_turn(key, pdus, edus))
+        return await self._flights.run(key, lambda: self._in_turn(key, pdus, edus, size))
 
-    def _is_full(self, origin: str) -> bool:
+    def _is_full(self, origin: str, size: int) -> bool:
+        if size > SMALL and self._sizes.total() + size > BYTES_IN_ALL:
+            return True
         of_server = self._queues.get(origin)
-        if of_server is not None:
-            return len(of_server) >= WAITING_OF_A_SERVER
-        return len(self._in_line) >= TRANSACTIONS_WAITING
+        if of_server is None:
+            return len(self._in_line) >= TRANSACTIONS_WAITING
+        return len(of_server) >= WAITING_OF_A_SERVER or self._sizes[origin] + size > BYTES_OF_A_SERVER
 
-    async def _in_turn(self, key: tuple[str, str], pdus: Sequence[Any], edus: Sequence[Any]) -> Results:
+    async def _in_turn(
+        self, key: tuple[str, str], pdus: Sequence[Any], edus: Sequence[Any], size: int
+    ) -> Results:
         origin = key[0]
+        self._sizes[origin] += size
         waiting = self._queues.get(origin)
         if waiting is None:
             self._queues[origin] = deque()
@@ -101,10 +117,11 @@ class Receiver:
             finally:
                 self._leave_place()
         finally:
+            self._sizes[origin] -= size
             if self._queues[origin]:
                 self._queues[origin].popleft().callback(None)
             else:
-                del self._queues[origin]
+                del self._queues[origin], self._sizes[origin]
         now = self._clock.now_ms()
         self._answers.put(key, results, now + REMEMBERED_MS)
         return results
@@ -143,7 +160,14 @@ class Receiver:
     async def _read(self, pdus: Sequence[Any], results: Results) -> dict[str, dict[str, Event]]:
         """The events by room. What is none, or is in no room we know, gets its result at once."""
         by_room: dict[str, dict[str, Event]] = {}
+        since = self._clock.now_ms()
         for pdu in pdus:
+            if self._clock.now_ms() - since > LONGEST_BREATH_MS:
+                # What is made to take long to read must not keep others waiting.
+                breath: Deferred[None] = Deferred()
+                self._clock.call_later(0, breath.callback, None)
+                await breath
+                since = self._clock.now_ms()
             room_id = pdu.get("room_id") if isinstance(pdu, dict) else None
             if not isinstance(room_id, str) or not is_valid_room_id(room_id):
                 continue

@@ -1,4 +1,4 @@
-"""Answering queries: what an alias stands for, and profiles.
+"""Answering queries: what an alias stands for, and profiles. Other types of queries nobody has specified.
 
 https://spec.matrix.org/v1.19/server-server-api/#querying-for-information
 """
@@ -6,7 +6,7 @@ https://spec.matrix.org/v1.19/server-server-api/#querying-for-information
 from typing import Any
 
 from federation.server.auth import SERVER, Origin
-from homeserver.errors import InvalidParam, MissingParam
+from homeserver.errors import InvalidParam, MissingParam, Unrecognized
 from homeserver.http.endpoint import Request, get
 from homeserver.protocol.ids import domain_of, is_valid_alias, is_valid_user_id
 from homeserver.server import Server
@@ -38,3 +38,12 @@ async def query_profile(server: Server, me: Origin, req: QueryProfile) -> dict[s
     if req.field is None:
         return await server.profiles.get(req.user_id)
     return await server.profiles.get_field(req.user_id, req.field)
+
+
+class QueryInfo(Request, kw_only=True):
+    query_type: str
+
+
+@get(_QUERY + "{query_type}", auth=SERVER)
+async def query_info(server: Server, me: Origin, req: QueryInfo) -> dict[str, Any]:
+    raise Unrecognized("There is no such type of query.")

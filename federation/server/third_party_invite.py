@@ -67,7 +67,7 @@ class OnBind(Request, kw_only=True):
     invites: list[PendingInvite]
 
 
-@put("/_matrix/federation/v1/3pid/onbind", auth=OPEN)
+@put("/_matrix/federation/v1/3pid/onbind", auth=OPEN, rate="onbind")
 async def on_bind_third_party_identifier(server: Server, req: OnBind) -> None:
     if not is_valid_user_id(req.mxid) or await server.accounts.get(req.mxid) is None:
         raise NotFound("There is no such user here.")

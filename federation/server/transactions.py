@@ -11,7 +11,8 @@ from typing import Any
 import msgspec
 
 from federation import federation
-from federation.server.auth import SERVER, Origin
+from federation.inspection import MAX_SENT_BYTES
+from federation.server.auth import LARGE, SERVER, Origin
 from homeserver.errors import BadJson, InvalidParam, MissingParam, NotJson
 from homeserver.http.endpoint import HttpRequest, Request, put
 from homeserver.protocol import canonical_json
@@ -29,8 +30,8 @@ class SendTransaction(Request, kw_only=True):
 
 class Transaction(msgspec.Struct, kw_only=True):
     origin: str
-    pdus: list[Any]
-    edus: list[Any] = []
+    pdus: list[msgspec.Raw]
+    edus: list[msgspec.Raw] = []
 
 
 @put("/_matrix/federation/v1/send/{txn_id}", auth=SERVER, raw=True, max_body=MAX_BODY)
@@ -39,22 +40,36 @@ async def send_transaction(
 ) -> dict[str, Any]:
     if not fits(req.txn_id):
         raise InvalidParam("The transaction ID is too long.")
-    transaction = _read(http.body)
-    if transaction.origin != me.server_name:
-        raise InvalidParam("The transaction is of another origin than the request.")
-    if len(transaction.pdus) > MAX_PDUS or len(transaction.edus) > MAX_EDUS:
-        raise InvalidParam(f"A transaction has at most {MAX_PDUS} PDUs and {MAX_EDUS} EDUs.")
+    here = federation.of(server)
+    if len(http.body) <= LARGE:
+        pdus, edus = _read(http.body, me.server_name)
+    else:
+        pdus, edus = await here.inspector.apart(_read, http.body, me.server_name)
     receiver = federation.receiver_of(server)
-    return {"pdus": await receiver.receive(me.server_name, req.txn_id, transaction.pdus, transaction.edus)}
+    return {"pdus": await receiver.receive(me.server_name, req.txn_id, pdus, edus, len(http.body))}
 
 
-def _read(body: bytes) -> Transaction:
+def _read(body: bytes, origin: str) -> tuple[list[Any], list[Any]]:
+    """Its PDUs and EDUs."""
     try:
-        value = canonical_json.decode_lax(body)
-    except (ValueError, RecursionError) as error:
-        raise NotJson("The request body is not valid JSON.") from error
-    try:
-        return msgspec.convert(value, Transaction)
+        transaction = msgspec.json.decode(body, type=Transaction)
     except msgspec.ValidationError as error:
         missing = "missing required field" in str(error)
         raise (MissingParam if missing else BadJson)(str(error)) from error
+    except (msgspec.DecodeError, ValueError, RecursionError) as error:
+        raise NotJson("The request body is not valid JSON.") from error
+    if transaction.origin != origin:
+        raise InvalidParam("The transaction is of another origin than the request.")
+    if len(transaction.pdus) > MAX_PDUS or len(transaction.edus) > MAX_EDUS:
+        raise InvalidParam(f"A transaction has at most {MAX_PDUS} PDUs and {MAX_EDUS} EDUs.")
+    return [_value(pdu) for pdu in transaction.pdus], [_value(edu) for edu in transaction.edus]
+
+
+def _value(sent: msgspec.Raw) -> Any:
+    """None for what is no JSON, or larger than any event is sent."""
+    if len(memoryview(sent)) > MAX_SENT_BYTES:
+        return None
+    try:
+        return canonical_json.decode_lax(bytes(sent))
+    except (ValueError, RecursionError):
+        return None

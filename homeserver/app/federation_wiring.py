@@ -16,6 +16,7 @@ from federation.key_documents import OldKey, OwnKeys
 from federation.key_fetching import KeyFetcher, Notary
 from federation.keyring import Keyring
 from federation.notary import NotaryService
+from federation.origin_limits import OriginLimits, OriginRate
 from federation.policy_servers import PolicyServersClient
 from federation.resolver import Resolver, system_records
 from federation.rooms_client import RoomsClient
@@ -56,9 +57,22 @@ def build_federation(
         notary=NotaryService(db, clock, own_keys, fetcher, whitelist),
         destinations=destinations,
         whitelist=whitelist,
+        limits=_limits(config, clock),
         serve_server_wellknown=config.serve_server_wellknown,
         serve_public_rooms=config.allow_public_rooms_over_federation,
     )
+
+
+def _limits(config: Config, clock: Clock) -> OriginLimits:
+    given = config.rc_federation
+    rate = OriginRate(
+        window_ms=given.window_size,
+        sleep_limit=given.sleep_limit,
+        sleep_ms=given.sleep_delay,
+        reject_limit=given.reject_limit,
+        concurrent=given.concurrent,
+    )
+    return OriginLimits(clock, rate)
 
 
 def _own_keys(config: Config, signing_key: SigningKey, clock: Clock) -> OwnKeys:

@@ -63,6 +63,9 @@ class Application:
         except Exception:
             log.failure("{method} {path} failed", method=request.method, path=request.path)
             return INTERNAL_ERROR
+        finally:
+            if request.finished is not None:
+                request.finished()
 
     async def _call(self, request: HttpRequest, endpoint: Endpoint) -> Any:
         me: Any = endpoint.auth.authenticate(self.server, request, endpoint)

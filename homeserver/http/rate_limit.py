@@ -53,6 +53,7 @@ DEFAULT_RATES: Mapping[str, Rate] = {
     "rendezvous_create": Rate(per_second=0.1, burst=10),
     "rendezvous": Rate(per_second=10, burst=100),
     "search": Rate(per_second=10, burst=100),
+    "onbind": Rate(per_second=1, burst=20),
     "login_token": Rate(per_second=1 / 60, burst=3),
 }
 

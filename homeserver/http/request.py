@@ -4,6 +4,7 @@ Header names are lower-case bytes; a header sent twice keeps its last value, whi
 header read here (Authorization, Content-Length, X-Forwarded-For, ...) may rely on.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import unquote_to_bytes
@@ -27,8 +28,8 @@ class HttpRequest:
     """`path` and `query` are as sent (percent-encoded); `path_args` are decoded, in the route's order."""
 
     __slots__ = (
-        "_query_values", "address", "body", "chunks", "endpoint", "failure", "headers", "id", "keep_alive",
-        "limiter", "method", "path", "path_args", "query", "size",
+        "_query_values", "address", "body", "chunks", "endpoint", "failure", "finished", "headers", "id",
+        "keep_alive", "limiter", "method", "path", "path_args", "query", "size",
     )
 
     def __init__(self, request_id: int, address: str, limiter: "RateLimiter") -> None:
@@ -47,6 +48,8 @@ class HttpRequest:
         self.path_args: list[str] = []
         # An error found before the body was complete (no such route, too large); answered in turn.
         self.failure: Exception | None = None
+        # Called when the answer is made, whatever it is; who authenticates may put something here.
+        self.finished: Callable[[], None] | None = None
         self._query_values: dict[str, list[str]] | None = None
 
     @property

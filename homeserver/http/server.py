@@ -54,6 +54,7 @@ class HttpConnection(Protocol):
         self._url = b""
         self._waiting: deque[HttpRequest] = deque()
         self._running: HttpRequest | None = None
+        self._refused: HttpRequest | None = None
         self._deferred: Deferred[Rendered] | None = None
         self._expects_continue = False
         self._connected = True
@@ -281,7 +282,8 @@ class HttpConnection(Protocol):
             self.transport.write(b"%bConnection: close\r\n\r\n%b" % (rendered.head, body))
             self._closing = True
             self._waiting.clear()
-            self.close()
+            if request is not self._refused:  # whose connection lingers
+                self.close()
         if self.http.access_log:
             log.info("{address} {method} {path} {status} {size}", address=request.address,
                      method=request.method, path=request.path, status=rendered.status, size=len(body))
@@ -298,7 +300,8 @@ class HttpConnection(Protocol):
         self._closing = True
         request.chunks = []
         request.failure = error
-        request.keep_alive = True
+        request.keep_alive = False
+        self._refused = request
         self._waiting.append(request)
         self._advance()
         self.http.reactor.callLater(LINGER_SECONDS, self.close)

@@ -27,6 +27,7 @@ from federation.key_documents import OwnKeys
 from federation.key_fetching import KeyFetcher, Notary
 from federation.keyring import Keyring
 from federation.notary import NotaryService
+from federation.origin_limits import OriginLimits, OriginRate
 from federation.policy_servers import PolicyServersClient
 from federation.resolver import Resolver
 from federation.rooms_client import RoomsClient
@@ -130,6 +131,7 @@ class Here:
             notary=NotaryService(self.db, self.clock, own, self.fetcher, self.whitelist),
             destinations=self.destinations,
             whitelist=self.whitelist,
+            limits=OriginLimits(self.clock, OriginRate()),
         )
         self.server: Any = SimpleNamespace(federation=self.federation, clock=self.clock)
 

@@ -1,17 +1,24 @@
 """Two servers over TLS: whose requests are taken, and whose are not."""
 
+from dataclasses import replace
 from typing import Annotated, Any
+
+import orjson
+from twisted.internet.defer import Deferred
+from twisted.internet.task import deferLater
 
 from federation.client import path_of
 from federation.errors import Refused
+from federation.origin_limits import OriginLimits, OriginRate
 from federation.request_signing import authorize
-from federation.server.auth import SERVER, Origin
+from federation.server.auth import LARGE, SERVER, Origin
 from federation.server.wellknown import delegated_name
 from homeserver.http.endpoint import Body, Endpoint, Request
 from homeserver.protocol import canonical_json
 from homeserver.protocol.signing import SigningKey
 from homeserver.server import Server
 from tests.federation.case import FederationCase
+from tests.federation.remote import the_reactor
 from tests.homeserver.http.wire import DEFAULTS
 
 PATH = "/_matrix/federation/v1/test"
@@ -63,7 +70,7 @@ class Authentication(FederationCase):
         headers = [("Host", "receiver.test")] + ([("Authorization", header)] if header is not None else [])
         method = "PUT" if body else "GET"
         reply = await self.sender.http.request(
-            route.target, method, uri, headers, body, seconds=10, max_body=10_000
+            route.target, method, uri, headers, body, seconds=10, max_body=1_000_000
         )
         return reply.status
 
@@ -127,6 +134,31 @@ class Authentication(FederationCase):
         assert await self.send(header, b'{ "a" : 1 }', uri) == 200
         assert await self.send(header, b'{"a":2}', uri) == 401
         assert await self.send(header, b'{"a":1', uri) == 400
+
+    async def test_a_large_body_that_is_not_canonical(self) -> None:
+        uri = path_of(PATH, "x")
+        content = {"n": list(range(LARGE // 4)), "a": 0.5}
+        header = self.signed(uri, method="PUT", content=canonical_json.encode_lax(content))
+        assert await self.send(header, orjson.dumps(content), uri) == 200
+        assert await self.send(header, orjson.dumps({**content, "b": 1}), uri) == 401
+        assert await self.send(header, orjson.dumps(content)[:-1], uri) == 400
+
+    async def test_a_server_that_asks_for_too_much(self) -> None:
+        rate = OriginRate(sleep_limit=2, reject_limit=1)
+        limits = OriginLimits(self.clock, rate)
+        self.receiver.federation = self.receiver.server.federation = replace(
+            self.receiver.federation, limits=limits
+        )
+        for _ in range(2):
+            assert await self.send(self.signed()) == 200
+        third = Deferred.fromCoroutine(self.send(self.signed()))
+        while not self.clock.reactor.getDelayedCalls():
+            await deferLater(the_reactor, 0.01)
+        assert await self.send(self.signed()) == 429
+        self.clock.advance(rate.sleep_ms / 1000)
+        assert await third == 200
+        self.clock.advance(1)
+        assert await self.send(self.signed()) == 200
 
     async def test_the_whitelist(self) -> None:
         self.receiver.whitelist._allowed = frozenset({"friend.test"})

@@ -7,7 +7,15 @@ from typing import Any
 import pytest
 from twisted.internet.defer import Deferred
 
-from federation.receiver import DEADLINE_SECONDS, WAITING_OF_A_SERVER, Receiver, Results
+from federation.receiver import (
+    BYTES_IN_ALL,
+    BYTES_OF_A_SERVER,
+    DEADLINE_SECONDS,
+    SMALL,
+    WAITING_OF_A_SERVER,
+    Receiver,
+    Results,
+)
 from homeserver.errors import LimitExceeded, NotFound
 from homeserver.protocol.events import Event
 from homeserver.protocol.signing import SigningKey
@@ -58,9 +66,11 @@ class Scene:
     async def _verify(self, events: Sequence[Event]) -> Sequence[Event]:
         return events
 
-    def send(self, txn_id: str, *events: Event, origin: str = "there") -> "Deferred[Results]":
+    def send(
+        self, txn_id: str, *events: Event, origin: str = "there", size: int = 0
+    ) -> "Deferred[Results]":
         pdus = [event.pdu for event in events]
-        return Deferred.fromCoroutine(self.receiver.receive(origin, txn_id, pdus, []))
+        return Deferred.fromCoroutine(self.receiver.receive(origin, txn_id, pdus, [], size))
 
 
 def result(sent: "Deferred[Results]") -> Any:
@@ -111,6 +121,20 @@ def test_one_at_a_time_for_each_server_and_a_few_in_line() -> None:
     scene.hold.callback(None)
     assert scene.rooms.taken == ["other", "slow", "0", "1", "2", "3", "4"]
     assert all(result(sent) for sent in waiting)
+
+
+def test_what_waits_takes_a_bounded_amount_of_memory() -> None:
+    scene = Scene()
+    scene.send("1", scene.slow.say("slow"), size=BYTES_OF_A_SERVER - 1)
+    assert result(scene.send("2", scene.quick.say("too much"), size=2)).check(LimitExceeded)
+    servers = BYTES_IN_ALL // BYTES_OF_A_SERVER
+    for number in range(1, servers):
+        scene.send("1", scene.slow.say(f"slow {number}"), origin=f"there{number}", size=BYTES_OF_A_SERVER)
+    refused = scene.send("1", scene.quick.say("large"), origin="elsewhere", size=SMALL + 1)
+    assert result(refused).check(LimitExceeded)
+    assert result(scene.send("2", scene.quick.say("small"), origin="elsewhere", size=SMALL))
+    scene.hold.callback(None)
+    assert result(scene.send("3", scene.quick.say("large"), origin="elsewhere", size=BYTES_OF_A_SERVER))
 
 
 @pytest.mark.parametrize("version", ["3", "11", "12"])

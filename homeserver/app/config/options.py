@@ -12,6 +12,7 @@ from typing import Any, Literal
 from homeserver.app.config.declare import Bytes, Milliseconds, option
 from homeserver.app.config.sections import (
     Database,
+    FederationRateLimits,
     InviteRateLimits,
     JoinRateLimits,
     LimitRemoteRooms,
@@ -306,6 +307,9 @@ class Config:
     rc_rendezvous: RateLimit = option(
         RateLimit(per_second=0.1, burst_count=10),
         "Beginning to sign in a device with a QR code, for each user or address.",
+    )
+    rc_federation: FederationRateLimits = option(
+        FederationRateLimits(), "Requests of other servers, for each server."
     )
     rate_limit_tiers: tuple[RateLimitTier, ...] = option(
         (),

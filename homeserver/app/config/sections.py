@@ -93,6 +93,15 @@ class InviteRateLimits:
 
 
 @dataclass(frozen=True, kw_only=True)
+class FederationRateLimits:
+    window_size: Milliseconds = option(1000, "the time in which requests are counted")
+    sleep_limit: int = option(500, "how many in that time are answered at once", limits={"minimum": 0})
+    sleep_delay: Milliseconds = option(500, "how long each further one waits")
+    reject_limit: int = option(100, "how many may wait; more are refused", limits={"minimum": 1})
+    concurrent: int = option(50, "how many are worked on at the same time", limits={"minimum": 1})
+
+
+@dataclass(frozen=True, kw_only=True)
 class RateLimitTier:
     """Users or addresses for whom every limit is wider, narrower, or lifted."""
 

@@ -171,6 +171,7 @@ def test_wrong_method(wire: Wire) -> None:
 def test_too_large_a_body_is_refused_unread(wire: Wire) -> None:
     (answer,) = wire.send(b"PUT /echo HTTP/1.1\r\nContent-Length: 1001\r\n\r\n")
     assert (answer.status, answer.json["errcode"]) == (413, "M_TOO_LARGE")
+    assert answer.headers["Connection"] == "close"
     assert wire.send(b"x" * 1001 + GET) == []
     assert not wire.transport.disconnecting
     wire.reactor.advance(LINGER_SECONDS)
