@@ -37,12 +37,17 @@ class Destinations:
         self._chance = chance
         # None: it answers. What is not in here is looked up.
         self._states: dict[str, Failing | None] = {}
+        self._seen: dict[str, None] = {}
         self.on_recovered: list[Callable[[str], None]] = []
 
     async def retry_at(self, server_name: str) -> int:
         """When it may be asked, in milliseconds; 0 for a server that answers."""
         state = await self._state(server_name)
         return state.retry_at if state is not None else 0
+
+    def is_real(self, server_name: str) -> bool:
+        """Whether it has answered or asked anything since this server runs, and does not fail now."""
+        return server_name in self._seen and self._states.get(server_name) is None
 
     async def check(self, server_name: str) -> None:
         """Raises BackedOff while it is not to be asked."""
@@ -66,6 +71,10 @@ class Destinations:
 
     def answered(self, server_name: str) -> None:
         """It answered, or asked us something with a valid signature."""
+        if server_name not in self._seen:
+            if len(self._seen) >= REMEMBERED:
+                del self._seen[next(iter(self._seen))]
+            self._seen[server_name] = None
         if server_name in self._states and self._states[server_name] is None:
             return
         looked_up = server_name in self._states

@@ -13,7 +13,9 @@ from homeserver.protocol.ids import is_valid_server_name
 from homeserver.protocol.room_versions import RoomVersion
 from homeserver.protocol.signing import signatures_of
 
-MAX_SERVERS = 20_000
+# Nobody vouches for these names, and each costs an attempt to reach it. Until the state is whole and says who
+# is there, servers beyond this number learn of what is sent from what they are sent later.
+MAX_SERVERS = 2_000
 MAX_STRIPPED = 100
 MAX_SIGNATURES = 8
 MAX_SIGNATURE_LENGTH = 300

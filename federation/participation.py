@@ -7,7 +7,6 @@ list: nothing is to be had from one of them that a kept-out server could not hav
 """
 
 from homeserver.errors import Forbidden, NotFound
-from homeserver.protocol.server_acl import ACL_KEY, ServerAcl
 from homeserver.rooms.room import Room
 from homeserver.server import Server
 
@@ -37,7 +36,5 @@ async def room_to_enter(server: Server, origin: str, room_id: str) -> Room:
 
 async def require_admitted(server: Server, room: Room, origin: str) -> None:
     """Raises Forbidden for servers that the room's ACL keeps out."""
-    event_id = room.head.event_id(*ACL_KEY)
-    stored = await server.events.get(event_id) if event_id is not None else None
-    if stored is not None and not ServerAcl.of(stored.event).allows(origin):
+    if not await server.incoming.admits(room, origin):
         raise Forbidden("Your server is kept out of this room.")

@@ -34,7 +34,7 @@ from storage.receipts import READ, Receipt
 log = Logger()
 
 AT_ONCE = 50
-"""So many servers are tried at a time of those that did not answer, or wait since a restart."""
+"""So many servers are tried at a time of those of which nothing was heard yet, or that did not answer."""
 WOKEN_A_TURN = 10
 GATHER_SECONDS = 0.25
 SAVE_SECONDS = 5.0

@@ -64,7 +64,8 @@ class DestinationQueue:
         self._limit = MOST_PDUS + MOST_EDUS
         self._refusals = 0
         self._attempt: tuple[bytes, str] | None = None
-        self._proven = True
+        # Anybody may name a server that is not there, or thousands.
+        self._proven = shared.destinations.is_real(name)
         self._running: Deferred[None] | None = None
         self._timer: Timer | None = None
         self.waiting = False
@@ -98,7 +99,6 @@ class DestinationQueue:
         """After a start of this server: everything up to there was delivered; the rest is to be looked up."""
         self._events.restart_at(lag.events)
         self._others.restart_at(lag.others)
-        self._proven = False
 
     # How far it is
 

@@ -147,9 +147,13 @@ class History:
             return found, sight, state, bundles, gap
 
         found, sight, state, bundles, gap = await self._db.read(read)
+        nobody_has_more = False
         for _ in range(MOST_FETCHES):
             ends_at = found.last.event.depth if found.more and found.last is not None else 0
-            if not gap or self._fetch_past is None or not await self._fetch_past(access.room, ends_at):
+            if not gap or self._fetch_past is None:
+                break
+            nobody_has_more = not await self._fetch_past(access.room, ends_at)
+            if nobody_has_more:
                 break
             found, sight, state, bundles, gap = await self._db.read(read)
         inner, outer = timeline.before, timeline.place_of
@@ -157,10 +161,12 @@ class History:
             inner, outer = outer, inner
         begin = start or token(inner(found.first) if found.first is not None else _EMPTY)
         end = token(outer(found.last)) if found.last is not None else begin
+        # Where nothing passed the filter it goes on while more comes; where there is nothing it does not.
+        goes_on = found.more or (gap and (found.events or (found.last is not None and not nobody_has_more)))
         return Page(
             events=self.known(found.events),
             start=begin,
-            end=end if found.more or (gap and found.events) else None,
+            end=end if goes_on else None,
             state=self.known(state),
             membership_of=sight.membership_of,
             bundles=bundles,

@@ -62,13 +62,17 @@ class Incoming:
             for event in events:
                 outcomes[event.event_id] = await self._hear(event)
             return outcomes
-        written: Written = {}
-        known = await self.placing.know(room, events)
-        waiting = list(events)
-        while waiting:
-            waiting = await self._take(origin, known, waiting, written, outcomes, bridging=True)
-        for event_id in await _failed(written):
-            outcomes[event_id] = "It could not be stored."
+        again = list(events)
+        for _ in range(ATTEMPTS):
+            written: Written = {}
+            known = await self.placing.know(await self._registry.get(room_id), again)
+            waiting = again
+            while waiting:
+                waiting = await self._take(origin, known, waiting, written, outcomes, bridging=True)
+            moved_on = await _settle(written, outcomes)
+            again = [event for event in again if event.event_id in moved_on]
+            if not again:
+                break
         return outcomes
 
     async def accept(self, room_id: str, event: Event) -> StoredEvent:
@@ -128,8 +132,11 @@ class Incoming:
     async def acl_allows(self, room_id: str, server_name: str) -> bool:
         """By the room's server ACL, if it has one and we know the room."""
         room = await self._room(room_id)
-        event_id = room.tip.event_id(*ACL_KEY) if room is not None else None
-        if room is None or event_id is None:
+        return room is None or await self.admits(room, server_name)
+
+    async def admits(self, room: Room, server_name: str) -> bool:
+        event_id = room.tip.event_id(*ACL_KEY)
+        if event_id is None:
             return True
         stored = room.pending.get(event_id) or await self._registry.events.get(event_id)
         return stored is None or ServerAcl.of(stored.event).allows(server_name)
@@ -266,13 +273,17 @@ class Incoming:
         return (await self.states.of_snapshot(room, snapshot)).entries
 
 
-async def _failed(written: Written) -> list[str]:
-    """Waits for all; those that could not be written, with the reason in the log."""
-    failed = []
+async def _settle(written: Written, outcomes: dict[str, str | None]) -> set[str]:
+    """Waits for all, and names in `outcomes` what could not be written; returns what may be tried again."""
+    moved_on = set()
     for event_id, done in written.items():
         try:
             await done
+        except RoomMovedOn as error:
+            # What it was to follow could not be written, or the room was loaded afresh.
+            moved_on.add(event_id)
+            outcomes[event_id] = str(error)
         except Exception:
             log.failure("{event_id} could not be written", event_id=event_id)
-            failed.append(event_id)
-    return failed
+            outcomes[event_id] = "It could not be stored."
+    return moved_on

@@ -98,7 +98,7 @@ class PartialState:
         wait = FIRST_WAIT
         try:
             await begin
-            while not await self._try(room_id, event_id, servers):
+            while not await self._tried(room_id, event_id, servers):
                 pause: Deferred[None] = Deferred()
                 self._registry.clock.call_later(wait, pause.callback, None)
                 await pause
@@ -108,6 +108,14 @@ class PartialState:
             for waiter in self._waiting.pop(room_id, []):
                 waiter.callback(None)
 
+    async def _tried(self, room_id: str, event_id: str, servers: Sequence[str]) -> bool:
+        """`_try`, which is not done either where our own database, say, is away."""
+        try:
+            return await self._try(room_id, event_id, servers)
+        except Exception:
+            log.failure("completing the state of {room} failed; it is tried again", room=room_id)
+            return False
+
     async def _try(self, room_id: str, event_id: str, servers: Sequence[str]) -> bool:
         """Whether nothing is left to do."""
         try:
@@ -116,6 +124,14 @@ class PartialState:
             return True
         if not room.is_resident(self._server_name):
             return True  # a later join will bring its own state
+        if room.partial and not await self._fetch(room, event_id, servers):
+            return False
+        await self._judge_again(room_id, event_id)
+        return True
+
+    async def _fetch(self, room: Room, event_id: str, servers: Sequence[str]) -> bool:
+        """Whether one of the servers gave the whole state."""
+        room_id = room.room_id
         for server in servers[:MOST_SERVERS]:
             try:
                 state, chain = await self._remote.state(server, room_id, room.version, event_id)
@@ -129,7 +145,6 @@ class PartialState:
                 log.info("{server} gives no whole state of {room}: {error}", server=server, room=room_id,
                          error=error)  # fmt: skip
                 continue
-            await self._judge_again(room_id, event_id)
             return True
         return False
 

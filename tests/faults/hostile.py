@@ -4,6 +4,8 @@
 knows how long it took, and how large the server grew meanwhile.
 """
 
+import selectors
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -99,6 +101,48 @@ def scene(directory: Path, engine: str = "sqlite", postgres: Any = None, **setti
     name = federate(hearth.process, authority, **options)
     with hearth, Synthetic(authority) as remote:
         yield Scene(authority, hearth, name, remote)
+
+
+class DeadEnd:
+    """A port on which whoever connects waits for ever. `most`: how many did at the same time."""
+
+    def __init__(self) -> None:
+        self._socket = socket.create_server(("0.0.0.0", 0), backlog=1000)
+        self.port: int = self._socket.getsockname()[1]
+        self.most = 0
+        self._selector = selectors.DefaultSelector()
+        self._selector.register(self._socket, selectors.EVENT_READ)
+        self._closing = threading.Event()
+        self._thread = threading.Thread(target=self._run)
+        self._thread.start()
+
+    def close(self) -> None:
+        self._closing.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        waiting: set[socket.socket] = set()
+        while not self._closing.is_set():
+            for key, _ in self._selector.select(0.1):
+                if key.fileobj is self._socket:
+                    client, _ = self._socket.accept()
+                    waiting.add(client)
+                    self._selector.register(client, selectors.EVENT_READ)
+                else:
+                    self._hear(waiting, key.fileobj)
+            self.most = max(self.most, len(waiting))
+        for each in (self._socket, *waiting):
+            each.close()
+
+    def _hear(self, waiting: set[socket.socket], client: Any) -> None:
+        try:
+            gone = not client.recv(65_536)
+        except OSError:
+            gone = True
+        if gone:
+            self._selector.unregister(client)
+            waiting.discard(client)
+            client.close()
 
 
 def sees(client: Client, room_id: str, event_id: str) -> bool:

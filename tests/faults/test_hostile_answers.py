@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from homeserver.protocol.signing import SigningKey
-from tests.faults.hostile import Scene, bodies, read_back, scene, sees, wait_to_see
+from tests.faults.hostile import DeadEnd, Scene, bodies, read_back, scene, sees, wait_to_see
 from tests.federation.authority import Authority
 from tests.federation.synthetic import Synthetic
 from tests.federation.synthetic_http import Answer, Asked, Hook, HttpsServer, Raw, drip, flood
@@ -235,6 +235,26 @@ def test_answers_about_events_that_are_none(here: Scene, operation: str) -> None
         client.get(f"/rooms/{room.room_id}/messages", dir="b", limit=30)
     here.remote.behave()
     talk(here, room, client)
+
+
+def test_servers_that_are_named_and_are_not_there(here: Scene) -> None:
+    """A join answer may name as many servers as it likes; few of them are tried at a time."""
+    room = here.remote.make_room("11", members=3)
+    dead_end = DeadEnd()
+    names = [f"127.{n // 250}.1.{n % 250 + 1}:{dead_end.port}" for n in range(20_000)]
+    here.remote.instead("send_join", lambda asked, honest: Answer({
+        **honest().content, "members_omitted": True, "servers_in_room": [here.remote.name, *names],
+    }))
+    try:
+        with here.undisturbed(megabytes=80, seconds=30):
+            here.remote.instead("state", lambda asked, honest: Answer({}, 404))
+            client = here.join(room)
+            for number in range(5):
+                here.remote.wait_for(client.send(room.room_id, f"message {number}"))
+        assert 0 < dead_end.most <= 60
+    finally:
+        dead_end.close()
+    here.remote.behave()
 
 
 def test_make_join_for_something_else(here: Scene) -> None:

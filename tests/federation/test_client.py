@@ -144,7 +144,7 @@ class Lying(FederationCase):
         patch: Any = self.patch  # untyped in Twisted
         patch(http_client, "SILENCE_SECONDS", 0.1)
         pieces = [b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n", b" "]
-        assert "half-way" in await self.refused(pieces, Unreachable)
+        assert "fell silent" in await self.refused(pieces, Unreachable)
 
     async def test_an_answer_that_is_cut_off(self) -> None:
         pieces = [b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n", b"{}", Remote.CLOSE]

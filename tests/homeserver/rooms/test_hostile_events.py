@@ -1,5 +1,6 @@
 """Events made to do harm: whatever other servers send, a room here keeps its rules and goes on."""
 
+import sqlite3
 from collections.abc import Sequence
 from typing import Any
 
@@ -8,14 +9,16 @@ from twisted.internet.defer import Deferred, DeferredList
 
 from homeserver.protocol.events import Event
 from homeserver.protocol.power_levels import PowerLevels
+from homeserver.rooms.partial_state import LONGEST_PATIENCE
 from storage import events as event_rows
 from storage.database import Transaction
 from storage.events import ACCEPTED, REJECTED, SOFT_FAILED, Aside, StoredEvent
 from tests.federation.synthetic_room import SyntheticRoom, forge
-from tests.homeserver.rooms.house import ALICE, BOB
+from tests.homeserver.rooms.house import ALICE, BOB, NEVER, StepClock
 from tests.homeserver.rooms.neighbour import THERE, Neighbour
 from tests.homeserver.rooms.test_incoming import OWNER, Pair, invite_of, read_all, stripped
 from tests.storage.conftest import SynchronousDatabase
+from tests.waiting import until
 
 MEMBER0, MEMBER1 = f"@member0:{THERE}", f"@member1:{THERE}"
 
@@ -329,6 +332,52 @@ def test_what_fails_to_be_written_takes_nothing_with_it(pair: Pair) -> None:
     pair.take(first, last, after)
     assert {pair.status(each) for each in (first, lost, last, after)} == {ACCEPTED}
     assert pair.state(room_id)["m.room.topic", ""] == first.event_id
+
+
+def test_what_follows_one_that_fails_to_be_written_is_tried_again(pair: Pair) -> None:
+    room = pair.shared_room(members=1)
+    ours = pair.house.run(pair.house.registry.get(room.room_id))
+
+    def in_the_way(tx: Transaction) -> None:
+        number = pair.house.db.database.ids.event() + 1
+        row = StoredEvent(room.make("x", {}), number, ours.nid, None, None, None)
+        event_rows.add_asides(tx, [Aside(row)])
+
+    pair.house.db.write(in_the_way)
+    first, *rest = room.chat(3)
+    outcomes = pair.receive(first, *rest)
+    assert outcomes == {first.event_id: "It could not be stored.", **{each.event_id: None for each in rest}}
+    # What they stand on was asked for.
+    assert pair.house.read(room.room_id, ALICE) == ["message 0", "message 1", "message 2"]
+
+
+class Impatient(StepClock):
+    """Pauses are over at once."""
+
+    def call_later(self, seconds: float, call: Any, *args: Any) -> Any:
+        if seconds < LONGEST_PATIENCE:
+            call(*args)
+        return NEVER
+
+
+class Forgetful(Neighbour):
+    """Breaks this server's database, as it were, when it is asked for a whole state for the first time."""
+
+    async def state(self, *question: Any) -> tuple[list[Event], list[Event]]:
+        if "state" not in self.asked:
+            self.asked.append("state")
+            raise sqlite3.OperationalError("disk I/O error")
+        return await super().state(*question)
+
+
+def test_a_room_becomes_whole_though_the_database_fails_meanwhile(pair: Pair) -> None:
+    pair = Pair(pair.house.db, Forgetful())
+    pair.house.registry.clock = Impatient()
+    room = pair.there.make_room(members=30)
+    pair.join(room, ALICE, partial=True)
+    until(lambda: not pair.house.run(pair.house.registry.get(room.room_id)).partial, 20)
+    assert pair.state(room.room_id) == dict(room.state)
+    assert pair.there.asked.count("state") == 2
 
 
 class Interrupted(Neighbour):

@@ -9,8 +9,9 @@ import pytest
 from homeserver.errors import Forbidden, RemoteError
 from homeserver.protocol.events import Event
 from homeserver.rooms.backfill import Backfill
-from homeserver.rooms.history import History
+from homeserver.rooms.history import EVERYTHING, History
 from homeserver.rooms.incoming import Incoming
+from homeserver.sync.filter_rules import RoomEventFilter, Types
 from storage import graph
 from storage import sync as reads
 from storage.events import ACCEPTED, REJECTED, SOFT_FAILED, StoredEvent
@@ -370,12 +371,12 @@ def test_an_invite_from_elsewhere_comes_and_goes(pair: Pair) -> None:
     assert pair.state(room.room_id) == dict(room.state)
 
 
-def read_all(pair: Pair, room_id: str, limit: int = 20) -> list[str]:
+def read_all(pair: Pair, room_id: str, limit: int = 20, wanted: RoomEventFilter = EVERYTHING) -> list[str]:
     """Paging back to the beginning of the room, oldest first."""
     found: list[str] = []
     start = None
     for _page in range(100):
-        page = pair.house.messages(room_id, ALICE, start=start, limit=limit)
+        page = pair.house.messages(room_id, ALICE, start=start, limit=limit, wanted=wanted)
         found += [stored.event_id for stored in page.events]
         start = page.end
         if start is None:
@@ -410,6 +411,14 @@ def test_history_is_fetched_across_a_chunk_that_ends_on_state(pair: Pair) -> Non
     room.chat(100)  # as many as are asked for: the next to fetch is an event of the state
     pair.join(room, ALICE)
     assert read_all(pair, room.room_id) == list(room.events)
+
+
+def test_history_without_anything_to_show_is_not_its_end(pair: Pair) -> None:
+    room = pair.there.make_room()
+    room.chat(500)
+    pair.join(room, ALICE)
+    creations = RoomEventFilter(types=Types(["m.room.create"]), is_trivial=False)
+    assert read_all(pair, room.room_id, wanted=creations) == list(room.events)[:1]
 
 
 def test_a_gap_in_the_middle_is_filled_by_whoever_scrolls_there(pair: Pair) -> None:
