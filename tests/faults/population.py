@@ -53,7 +53,7 @@ class Person:
 class Population:
     def __init__(self, scene: Scene, generator: Generator) -> None:
         self.scene, self.generator, self.chance = scene, generator, generator.chance
-        self.mutator = Mutator(scene.remote, self.chance.getrandbits(32))
+        self.mutator = Mutator(scene.remote, self.chance.randbytes(8))
         hearth = scene.hearth
         self.people = [Person.of(hearth.register(name)) for name in ("alice", "bob", "carol")]
         self.admin = Person.of(hearth.register_admin())
