@@ -21,6 +21,7 @@ from storage.writer import Job, Writer
 __all__ = ["Change", "Database", "Transaction"]
 
 T = TypeVar("T")
+U = TypeVar("U")
 P = ParamSpec("P")
 Follower = Callable[[Sequence[Change]], None]
 log = Logger()
@@ -110,6 +111,12 @@ class Database:
     ) -> "Deferred[T]":
         """Runs fn(tx, *args) in the next group commit; fires after the COMMIT."""
         return self._submit(self._writer.submit, fn, args)
+
+    def write_together(self, fn: Callable[[Transaction, Sequence[U]], Sequence[T]], item: U) -> "Deferred[T]":
+        """Like `write`, but runs fn(tx, items) once for the items of all callers that wait for a commit."""
+        deferred, done = _waiting()
+        self._writer.submit(Job(fn, (item,), done, together=True))
+        return deferred
 
     def write_after(
         self, previous: Job | None, fn: Callable[..., T], *args: Any

@@ -2,17 +2,20 @@
 
 https://spec.matrix.org/v1.19/client-server-api/#key-management-api
 
-A one-time key is given out at most once. That holds against a client that repeats an upload because the
-answer was lost, too: digests of claimed keys are kept for a while, and an upload skips them.
+A one-time key is given out at most once. The subtle idea: the keys of a device and algorithm are numbered,
+and to claim some is to move the number of the next one, a small row in its place; the keys themselves are
+left alone. They go when later uploads come, all but the last ones: a client that repeats an upload, because
+the answer was lost, brings none of its claimed keys back.
 """
 
-import hashlib
-from collections.abc import Collection, Iterator, Sequence
+from collections import Counter, deque
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from storage.transaction import Transaction
 
-CLAIMED_MEMORY_MS = 7 * 24 * 3600 * 1000
+CLAIMED_KEPT = 200
+"""So many keys of a device and algorithm, or as many as came at once, stay although they were claimed."""
 _CHUNK = 200
 
 
@@ -60,40 +63,49 @@ def add_one_time_keys(
     tx: Transaction, user_id: str, device_id: str, keys: Sequence[OneTimeKey]
 ) -> OneTimeKey | None:
     """Adds the keys that are new; or none, and returns one whose ID stands for another key already."""
-    key_ids = tx.array({key.key_id for key in keys})
-    where = f"user_id = ? AND device_id = ? AND {tx.any('key_id')}"
-    held = {
-        (algorithm, key_id): key
-        for algorithm, key_id, key in tx.all(
-            f"SELECT algorithm, key_id, key FROM one_time_key WHERE {where}", [user_id, device_id, key_ids]
+    device = (user_id, device_id)
+    queues = {
+        algorithm: (following, last)
+        for algorithm, following, last in tx.all(
+            "SELECT algorithm, next, last FROM one_time_queue WHERE user_id = ? AND device_id = ?", device
         )
     }
-    new = [key for key in keys if (key.algorithm, key.key_id) not in held]
-    for key in keys:
-        if held.get((key.algorithm, key.key_id), key.key) != key.key:
-            return key
-    if not new:
-        return None
-    tx.announce("one_time_keys", users=(user_id,))
-    claimed = set(
-        tx.all(
-            f"SELECT algorithm, key_id, digest FROM claimed_one_time_key WHERE {where}",
-            [user_id, device_id, key_ids],
+    known = {
+        (algorithm, key_id): (number, key)
+        for algorithm, key_id, number, key in tx.all(
+            "SELECT algorithm, key_id, number, key FROM one_time_key"
+            f" WHERE user_id = ? AND device_id = ? AND {tx.any('key_id')}",
+            [*device, tx.array({key.key_id for key in keys})],
         )
-    )
-    batch = tx.value(
-        "SELECT coalesce(max(batch), 0) + 1 FROM one_time_key WHERE user_id = ? AND device_id = ?",
-        [user_id, device_id],
-    )
-    tx.insert(
-        "one_time_key",
-        ("user_id", "device_id", "algorithm", "key_id", "batch", "key"),
-        [
-            (user_id, device_id, key.algorithm, key.key_id, batch, key.key)
-            for key in new
-            if (key.algorithm, key.key_id, _digest(key.key)) not in claimed
-        ],
-    )
+    }
+    new: dict[str, list[OneTimeKey]] = {}
+    for key in keys:
+        number, held = known.get((key.algorithm, key.key_id), (0, b""))
+        if held == key.key:
+            continue  # held, or claimed before
+        if number and number >= queues[key.algorithm][0]:
+            return key
+        new.setdefault(key.algorithm, []).append(key)
+    for algorithm, some in new.items():
+        following, last = queues.get(algorithm, (1, 0))
+        old = min(following - 1, last - max(CLAIMED_KEPT, len(keys)))
+        reused = [key.key_id for key in some if (algorithm, key.key_id) in known]
+        tx.execute(
+            "DELETE FROM one_time_key WHERE user_id = ? AND device_id = ? AND algorithm = ?"
+            f" AND number < ? AND (number <= ? OR {tx.any('key_id')})",
+            [*device, algorithm, following, old, tx.array(reused)],
+        )
+        tx.insert(
+            "one_time_key",
+            ("user_id", "device_id", "algorithm", "key_id", "number", "key"),
+            [
+                (*device, algorithm, key.key_id, number, key.key)
+                for number, key in enumerate(sorted(some), last + 1)
+            ],
+        )
+        _put_queues(tx, [(*device, algorithm, following, last + len(some))])
+    if new:
+        tx.announce("one_time_keys", users=(user_id,))
     return None
 
 
@@ -114,8 +126,8 @@ def replace_fallback_keys(tx: Transaction, user_id: str, device_id: str, keys: S
 def one_time_key_counts(tx: Transaction, user_id: str, device_id: str) -> dict[str, int]:
     return dict(
         tx.all(
-            "SELECT algorithm, count(*) FROM one_time_key"
-            " WHERE user_id = ? AND device_id = ? GROUP BY algorithm",
+            "SELECT algorithm, last - next + 1 FROM one_time_queue"
+            " WHERE user_id = ? AND device_id = ? AND next <= last",
             [user_id, device_id],
         )
     )
@@ -129,83 +141,81 @@ def unused_fallback_algorithms(tx: Transaction, user_id: str, device_id: str) ->
     return sorted(algorithm for (algorithm,) in rows)
 
 
-def claim(tx: Transaction, wanted: Collection[Wanted], now_ms: int) -> dict[Wanted, OneTimeKey]:
+def claim(tx: Transaction, requests: Sequence[Collection[Wanted]]) -> list[dict[Wanted, OneTimeKey]]:
     """Takes the oldest one-time key of each, or else its fallback key, which stays and is marked used."""
-    claimed: dict[Wanted, OneTimeKey] = {}
-    for some in _chunks(list(dict.fromkeys(wanted))):
-        taken = _take_oldest(tx, some)
-        tx.insert(
-            "claimed_one_time_key",
-            ("user_id", "device_id", "algorithm", "key_id", "digest", "claimed_ts"),
-            [(*want, key.key_id, _digest(key.key), now_ms) for want, key in taken.items()],
-            "ON CONFLICT (user_id, device_id, algorithm, key_id)"
-            " DO UPDATE SET digest = excluded.digest, claimed_ts = excluded.claimed_ts",
-        )
-        missing = [want for want in some if want not in taken]
-        claimed |= taken
-        if missing:
-            claimed |= _use_fallback(tx, missing)
-    tx.execute("DELETE FROM claimed_one_time_key WHERE claimed_ts < ?", [now_ms - CLAIMED_MEMORY_MS])
-    if claimed:
-        tx.announce("one_time_keys", users=sorted({want.user_id for want in claimed}))
-    return claimed
+    demand = Counter(want for request in requests for want in dict.fromkeys(request))
+    taken = _take_oldest(tx, demand)
+    short = [want for want, count in demand.items() if len(taken.get(want, ())) < count]
+    fallback = _use_fallback(tx, short)
+    if taken or fallback:
+        tx.announce("one_time_keys", users=sorted({want.user_id for want in [*taken, *fallback]}))
+    answers: list[dict[Wanted, OneTimeKey]] = []
+    for request in requests:
+        answer: dict[Wanted, OneTimeKey] = {}
+        for want in dict.fromkeys(request):
+            if queue := taken.get(want):
+                answer[want] = queue.popleft()
+            elif want in fallback:
+                answer[want] = fallback[want]
+        answers.append(answer)
+    return answers
 
 
 def forget_devices(tx: Transaction, user_id: str, device_ids: Collection[str]) -> list[str]:
     """Deletes all keys of these devices; returns the devices that had identity keys."""
     where = f"user_id = ? AND {tx.any('device_id')}"
     params = [user_id, tx.array(device_ids)]
-    tables = ("one_time_key", "claimed_one_time_key", "fallback_key")
+    tables = ("one_time_key", "one_time_queue", "fallback_key")
     if sum(tx.execute(f"DELETE FROM {table} WHERE {where}", params) for table in tables):
         tx.announce("one_time_keys", users=(user_id,))
     return [row[0] for row in tx.all(f"DELETE FROM device_keys WHERE {where} RETURNING device_id", params)]
 
 
-def _take_oldest(tx: Transaction, wanted: Sequence[Wanted]) -> dict[Wanted, OneTimeKey]:
-    """One look-up in the index for each, all in one statement, then one DELETE that says what it deleted."""
-    rows = ",".join(["(?,?,?)"] * len(wanted))
-    oldest = tx.all(
-        f"WITH wanted (user_id, device_id, algorithm) AS (VALUES {rows})"
-        " SELECT w.user_id, w.device_id, w.algorithm,"
-        " (SELECT k.key_id FROM one_time_key k WHERE k.user_id = w.user_id AND k.device_id = w.device_id"
-        " AND k.algorithm = w.algorithm ORDER BY k.batch, k.key_id LIMIT 1) FROM wanted w",
-        [value for want in wanted for value in want],
+def _take_oldest(tx: Transaction, demand: Mapping[Wanted, int]) -> dict[Wanted, deque[OneTimeKey]]:
+    """As many of each as are wanted, or are left."""
+    taken: dict[Wanted, deque[OneTimeKey]] = {}
+    for some in _chunks(list(demand)):
+        moved: dict[Wanted, tuple[int, int]] = {}
+        # CROSS JOIN tells SQLite the order.
+        for user_id, device_id, algorithm, last, number, key_id, key in tx.all(
+            f"WITH wanted (user_id, device_id, algorithm, count) AS (VALUES {tx.values(4, len(some))})"
+            " SELECT q.user_id, q.device_id, q.algorithm, q.last, k.number, k.key_id, k.key"
+            " FROM wanted w CROSS JOIN one_time_queue q CROSS JOIN one_time_key k"
+            " WHERE q.user_id = w.user_id AND q.device_id = w.device_id AND q.algorithm = w.algorithm"
+            " AND k.user_id = w.user_id AND k.device_id = w.device_id AND k.algorithm = w.algorithm"
+            " AND k.number >= q.next AND k.number < q.next + w.count ORDER BY k.number",
+            [value for want in some for value in (*want, demand[want])],
+        ):
+            want = Wanted(user_id, device_id, algorithm)
+            taken.setdefault(want, deque()).append(OneTimeKey(algorithm, key_id, key))
+            moved[want] = (number + 1, last)
+        _put_queues(tx, [(*want, *numbers) for want, numbers in moved.items()])
+    return taken
+
+
+def _put_queues(tx: Transaction, queues: Sequence[tuple[str, str, str, int, int]]) -> None:
+    """(user, device, algorithm, number of the next key, number of the last)."""
+    tx.insert(
+        "one_time_queue",
+        ("user_id", "device_id", "algorithm", "next", "last"),
+        queues,
+        "ON CONFLICT (user_id, device_id, algorithm)"
+        " DO UPDATE SET next = excluded.next, last = excluded.last",
     )
-    found = [row for row in oldest if row[3] is not None]
-    if not found:
-        return {}
-    deleted = tx.all(
-        f"DELETE FROM one_time_key WHERE (user_id, device_id, algorithm, key_id) IN {_rows(4, len(found))}"
-        " RETURNING user_id, device_id, algorithm, key_id, key",
-        [value for row in found for value in row],
-    )
-    return {
-        Wanted(user_id, device_id, algorithm): OneTimeKey(algorithm, key_id, key)
-        for user_id, device_id, algorithm, key_id, key in deleted
-    }
 
 
 def _use_fallback(tx: Transaction, wanted: Sequence[Wanted]) -> dict[Wanted, OneTimeKey]:
-    used = tx.all(
-        f"UPDATE fallback_key SET used = 1"
-        f" WHERE (user_id, device_id, algorithm) IN {_rows(3, len(wanted))}"
-        " RETURNING user_id, device_id, algorithm, key_id, key",
-        [value for want in wanted for value in want],
-    )
-    return {
-        Wanted(user_id, device_id, algorithm): OneTimeKey(algorithm, key_id, key)
-        for user_id, device_id, algorithm, key_id, key in used
-    }
-
-
-def _rows(width: int, count: int) -> str:
-    """The right side of `(a, b, …) IN`. Without the SELECT, SQLite would scan the table and use no index."""
-    row = f"({','.join('?' * width)})"
-    return f"(SELECT * FROM (VALUES {','.join([row] * count)}) AS rows)"
-
-
-def _digest(key: bytes) -> bytes:
-    return hashlib.sha256(key).digest()
+    used: dict[Wanted, OneTimeKey] = {}
+    for some in _chunks(wanted):
+        for user_id, device_id, algorithm, key_id, key in tx.all(
+            # Without the SELECT, SQLite would scan the table and use no index.
+            "UPDATE fallback_key SET used = 1 WHERE (user_id, device_id, algorithm)"
+            f" IN (SELECT * FROM (VALUES {tx.values(3, len(some))}) AS wanted)"
+            " RETURNING user_id, device_id, algorithm, key_id, key",
+            [value for want in some for value in want],
+        ):
+            used[Wanted(user_id, device_id, algorithm)] = OneTimeKey(algorithm, key_id, key)
+    return used
 
 
 def _chunks(wanted: Sequence[Wanted]) -> Iterator[Sequence[Wanted]]:

@@ -13,27 +13,22 @@ from storage.transaction import Transaction
 
 def add(tx: Transaction, messages: Sequence[tuple[str, str, bytes]]) -> int:
     """Appends (user, device, event) and wakes the users. Only for devices that are known to exist."""
-    position = tx.announce("to_device", users=tuple({user_id for user_id, _, _ in messages}))
-    tx.insert(
-        "to_device_message",
-        ("user_id", "device_id", "position", "message"),
-        [(user_id, device_id, position, message) for user_id, device_id, message in messages],
-    )
+    users = tuple({user_id for user_id, _, _ in messages})
+    position = tx.announce("to_device", users=users, data=messages)
+    for user_id, device_id, message in messages:
+        tx.buffer(
+            "to_device_message",
+            ("user_id", "device_id", "position", "message"),
+            (user_id, device_id, position, message),
+        )
     return position
 
 
 def known_devices(tx: Transaction, user_ids: Collection[str]) -> list[tuple[str, str]]:
     """(user, device) of all devices of these users, keys or none."""
+    if not user_ids:
+        return []
     return tx.all(f"SELECT user_id, device_id FROM device WHERE {tx.any('user_id')}", [tx.array(user_ids)])
-
-
-def messages(tx: Transaction, user_id: str, device_id: str, upto: int, limit: int) -> list[tuple[int, bytes]]:
-    """The oldest messages that wait: (position, event)."""
-    return tx.all(
-        "SELECT position, message FROM to_device_message"
-        " WHERE user_id = ? AND device_id = ? AND position <= ? ORDER BY position LIMIT ?",
-        [user_id, device_id, upto, limit],
-    )
 
 
 def messages_after(
@@ -56,20 +51,23 @@ def delete_up_to(tx: Transaction, user_id: str, device_id: str, position: int) -
 
 
 def forget_devices(tx: Transaction, user_id: str, device_ids: Collection[str]) -> None:
-    tx.execute(
+    deleted = tx.execute(
         f"DELETE FROM to_device_message WHERE user_id = ? AND {tx.any('device_id')}",
         [user_id, tx.array(device_ids)],
     )
+    if deleted:
+        tx.announce("to_device_forgotten", data=[(user_id, device_id) for device_id in device_ids])
 
 
 def add_to_outbox(tx: Transaction, edus: Sequence[tuple[str, str, bytes]], now_ms: int) -> int:
     """Keeps (destination, message ID, content of the EDU) until federation has delivered it."""
     position = tx.announce("outbox_to_device", data=tuple({destination for destination, _, _ in edus}))
-    tx.insert(
-        "outbox_to_device",
-        ("destination", "position", "message_id", "edu", "ts"),
-        [(destination, position, message_id, edu, now_ms) for destination, message_id, edu in edus],
-    )
+    for destination, message_id, edu in edus:
+        tx.buffer(
+            "outbox_to_device",
+            ("destination", "position", "message_id", "edu", "ts"),
+            (destination, position, message_id, edu, now_ms),
+        )
     return position
 
 

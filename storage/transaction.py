@@ -73,6 +73,11 @@ class Transaction:
     def array(self, values: Collection[Any]) -> Any:
         return self._dialect.array(values)
 
+    @staticmethod
+    def values(width: int, count: int) -> str:
+        """What stands after VALUES for so many rows of parameters."""
+        return ",".join([f"({','.join('?' * width)})"] * count)
+
     def insert(
         self, table: str, columns: Sequence[str], rows: Iterable[Sequence[Any]], conflict: str = ""
     ) -> None:

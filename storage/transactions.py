@@ -6,6 +6,8 @@ The answer is written in the transaction of the effect: either both are there af
 An ID belongs to a device, not to an access token, so it survives refreshing the token.
 """
 
+from collections.abc import Collection
+
 from storage.transaction import Transaction
 
 
@@ -19,6 +21,19 @@ def seen(tx: Transaction, user_id: str, device_id: str | None, endpoint: str, tx
     return response
 
 
+def seen_of(
+    tx: Transaction, requests: Collection[tuple[str, str | None, str, str]]
+) -> set[tuple[str, str, str, str]]:
+    """Which of these (user, device, endpoint, transaction ID) were answered before."""
+    rows = tx.all(
+        "SELECT user_id, device_id, endpoint, txn_id FROM client_transaction"
+        " WHERE (user_id, device_id, endpoint, txn_id)"
+        f" IN (SELECT * FROM (VALUES {tx.values(4, len(requests))}) AS asked)",
+        [value or "" for request in requests for value in request],
+    )
+    return {(user_id, device_id, endpoint, txn_id) for user_id, device_id, endpoint, txn_id in rows}
+
+
 def remember(
     tx: Transaction,
     user_id: str,
@@ -28,10 +43,10 @@ def remember(
     response: bytes,
     now_ms: int,
 ) -> None:
-    tx.insert(
+    tx.buffer(
         "client_transaction",
         ("user_id", "device_id", "endpoint", "txn_id", "response", "ts"),
-        [(user_id, device_id or "", endpoint, txn_id, response, now_ms)],
+        (user_id, device_id or "", endpoint, txn_id, response, now_ms),
         "ON CONFLICT DO NOTHING",
     )
 

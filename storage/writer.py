@@ -5,6 +5,9 @@ hear of it. Positions of the stream are given out inside the transaction, in ord
 When one job fails the transaction is rolled back and each job is tried by itself, so a bad job harms
 nobody else; jobs must therefore change nothing but the transaction.
 
+Jobs that do the same to many things may be run `together`: the function is called once for all of them in
+the commit, in the place of the first. Nobody can tell, as none was acknowledged before another was asked.
+
 A connection that is lost during COMMIT leaves the outcome open. The stored position tells: it moves with
 every announced change, so after reconnecting it says whether the commit took place.
 """
@@ -35,9 +38,12 @@ class SecondWriter(Exception):
 
 
 class Job:
-    """Work for the writer, and how it ended. With a `previous` job, it runs only if that one succeeded."""
+    """Work for the writer, and how it ended. With a `previous` job, it runs only if that one succeeded.
 
-    __slots__ = ("args", "done", "error", "fn", "previous", "result")
+    `together`: `fn` takes a list of what such jobs have as their only argument; it returns a result for each.
+    """
+
+    __slots__ = ("args", "done", "error", "fn", "previous", "result", "together")
 
     def __init__(
         self,
@@ -45,11 +51,14 @@ class Job:
         args: Sequence[Any],
         done: Callable[["Job"], None],
         previous: "Job | None" = None,
+        *,
+        together: bool = False,
     ) -> None:
         self.fn = fn
         self.args = args
         self.done = done
         self.previous = previous
+        self.together = together
         self.result: Any = None
         self.error: BaseException | None = None
 
@@ -129,8 +138,7 @@ class Writer(threading.Thread):
             try:
                 cursor = self._engine.begin(self._connection)
                 tx = Transaction(cursor, self._engine.dialect, self.position)
-                for job in batch:
-                    job.result = job.fn(tx, *job.args)
+                _run(tx, batch)
                 tx.flush()
                 if tx.position != self.position:
                     self._store_position(tx)
@@ -193,3 +201,17 @@ class Writer(threading.Thread):
         position = self._engine.locked_position(self._connection)
         self._connection.rollback()
         return position
+
+
+def _run(tx: Transaction, batch: Sequence[Job]) -> None:
+    together: dict[Callable[..., Any], list[Job]] = {}
+    for job in batch:
+        if job.together:
+            together.setdefault(job.fn, []).append(job)
+    for job in batch:
+        if not job.together:
+            job.result = job.fn(tx, *job.args)
+        elif jobs := together.pop(job.fn, None):
+            results = job.fn(tx, [each.args[0] for each in jobs])
+            for each, result in zip(jobs, results, strict=True):
+                each.result = result

@@ -11,7 +11,6 @@ from typing import Any
 
 import orjson
 
-from homeserver.clock import Clock
 from homeserver.devices import opaque
 from homeserver.devices.remote import MAX_WAIT_MS, NoRemotes, RemoteKeys, answers_about, ask_all, by_server
 from homeserver.errors import BadJson, InvalidParam
@@ -40,11 +39,8 @@ def parse_fallback(keys: Mapping[str, Any]) -> list[OneTimeKey]:
 
 
 class OneTimeKeys:
-    def __init__(
-        self, db: Database, clock: Clock, server_name: str, remote: RemoteKeys | None = None
-    ) -> None:
+    def __init__(self, db: Database, server_name: str, remote: RemoteKeys | None = None) -> None:
         self._db = db
-        self._clock = clock
         self._server_name = server_name
         self.remote: RemoteKeys = remote or NoRemotes()
 
@@ -74,7 +70,7 @@ class OneTimeKeys:
         keys: dict[str, dict[str, Any]] = {}
         for start in range(0, len(each), CLAIMS_AT_ONCE):
             some = each[start : start + CLAIMS_AT_ONCE]
-            claimed = await self._db.write(device_keys.claim, some, self._clock.now_ms())
+            claimed = await self._db.write_together(device_keys.claim, some)
             for want, key in claimed.items():
                 named = {f"{key.algorithm}:{key.key_id}": opaque.fragment(key.key)}
                 keys.setdefault(want.user_id, {})[want.device_id] = named

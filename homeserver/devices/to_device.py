@@ -7,8 +7,8 @@ request that is repeated after a lost answer delivers nothing twice.
 """
 
 import secrets
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 from homeserver.clock import Clock
 from homeserver.devices import opaque
@@ -30,7 +30,15 @@ SWEEP_MS = 3600 * 1000
 
 Messages = Mapping[str, Mapping[str, Mapping[str, Any]]]
 _Events = Mapping[str, Mapping[str, bytes]]
-_Request = tuple[str, str | None, str, str]
+
+
+class _Sent(NamedTuple):
+    """One request to store: `request` is what it is remembered by, `edus` are for other servers."""
+
+    request: tuple[str, str, str, str]
+    local: _Events
+    edus: Sequence[tuple[str, str, bytes]]
+    now_ms: int
 
 
 class ToDevice:
@@ -69,7 +77,7 @@ class ToDevice:
             if self._federates(server)
             for edu in self._edus(sender, event_type, users)
         ]
-        request = (sender, device_id, f"sendToDevice/{event_type}", txn_id)
+        request = (sender, device_id or "", f"sendToDevice/{event_type}", txn_id)
         await self._write(request, local, edus)
 
     async def receive(
@@ -80,14 +88,14 @@ class ToDevice:
             user_id: {device: _event(sender, event_type, content) for device, content in by_device.items()}
             for user_id, by_device in by_server(messages).get(self._server_name, {}).items()
         }
-        request = (origin, None, "m.direct_to_device", message_id)
+        request = (origin, "", "m.direct_to_device", message_id)
         await self._write(request, local, [])
 
     async def _write(
-        self, request: _Request, local: _Events, edus: list[tuple[str, str, bytes]]
+        self, request: tuple[str, str, str, str], local: _Events, edus: Sequence[tuple[str, str, bytes]]
     ) -> None:
         now = self._clock.now_ms()
-        await self._db.write(_store, request, local, edus, now)
+        await self._db.write_together(_store, _Sent(request, local, edus, now))
         if now - self._swept_ts > SWEEP_MS:
             self._swept_ts = now
             await self._db.write(transactions.forget_before, now - MEMORY_MS)
@@ -125,29 +133,31 @@ def _event(sender: str, event_type: str, content: Mapping[str, Any]) -> bytes:
     return event
 
 
-def _store(
-    tx: Transaction,
-    request: _Request,
-    local: _Events,
-    edus: list[tuple[str, str, bytes]],
-    now_ms: int,
-) -> None:
-    if transactions.seen(tx, *request) is not None:
-        return
-    messages = _for_known_devices(tx, local)
-    if messages:
-        to_device.add(tx, messages)
-    if edus:
-        to_device.add_to_outbox(tx, edus, now_ms)
-    transactions.remember(tx, *request, b"{}", now_ms)
+def _store(tx: Transaction, items: Sequence[_Sent]) -> list[None]:
+    seen = transactions.seen_of(tx, [item.request for item in items])
+    devices: dict[str, list[str]] = {}
+    for user_id, device_id in to_device.known_devices(tx, {user for item in items for user in item.local}):
+        devices.setdefault(user_id, []).append(device_id)
+    for item in items:
+        if item.request in seen:
+            continue
+        seen.add(item.request)
+        if messages := _for_known_devices(item.local, devices):
+            to_device.add(tx, messages)
+        if item.edus:
+            to_device.add_to_outbox(tx, item.edus, item.now_ms)
+        transactions.remember(tx, *item.request, b"{}", item.now_ms)
+    return [None] * len(items)
 
 
-def _for_known_devices(tx: Transaction, local: _Events) -> list[tuple[str, str, bytes]]:
+def _for_known_devices(
+    local: _Events, devices: Mapping[str, Sequence[str]]
+) -> list[tuple[str, str, bytes]]:
     """A message for a device by name comes before one for all devices: a device gets one."""
     messages = []
-    for user_id, device_id in to_device.known_devices(tx, list(local)) if local else ():
-        by_device = local[user_id]
-        message = by_device.get(device_id, by_device.get(ALL_DEVICES))
-        if message is not None:
-            messages.append((user_id, device_id, message))
+    for user_id, by_device in local.items():
+        for device_id in devices.get(user_id, ()):
+            message = by_device.get(device_id, by_device.get(ALL_DEVICES))
+            if message is not None:
+                messages.append((user_id, device_id, message))
     return messages

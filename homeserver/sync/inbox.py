@@ -4,62 +4,117 @@ https://spec.matrix.org/v1.19/client-server-api/#send-to-device-messaging
 
 At most `LIMIT` at once. Where more wait, the whole sync answers only up to the last one handed out, so its
 token acknowledges just those; the rest comes with the next sync.
+
+A device that syncs has a box in memory with everything that waits for it, filled as messages are
+committed, so most messages are never read back. Deleting is not waited for: the client's token says what it
+has, and is looked at first; a delete that a crash took is repeated with the device's next sync.
 """
 
+from bisect import bisect_right
 from collections import OrderedDict
+from collections.abc import Callable, Sequence
 
 import orjson
+from twisted.logger import Logger
 
 from storage import to_device
-from storage.database import Database
+from storage.database import Change, Database
 
 LIMIT = 100
+MOST_IN_A_BOX = 4 * LIMIT
+log = Logger()
+
+_Device = tuple[str, str]
+_Message = tuple[int, bytes]
 
 
 class Inbox:
-    def __init__(self, db: Database, devices: int = 50_000) -> None:
-        self._db = db
-        self._most = devices
-        # Up to where a device's inbox is known to be empty, and up to where it was handed out.
-        self._empty_upto: OrderedDict[tuple[str, str], int] = OrderedDict()
-        self._handed_out: dict[tuple[str, str], int] = {}
+    """`last_news`: the position of a user's last message since the start, 0 if there was none."""
 
-    async def acknowledge(self, user_id: str, device_id: str, position: int, started_at: int) -> None:
+    def __init__(
+        self,
+        db: Database,
+        last_news: Callable[[str], int],
+        devices: int = 50_000,
+        most_bytes: int = 64 * 1024 * 1024,
+    ) -> None:
+        self._db = db
+        self._last_news = last_news
+        self._most = devices
+        self._most_bytes = most_bytes
+        self._bytes = 0
+        self._boxes: OrderedDict[_Device, list[_Message]] = OrderedDict()
+        db.follow(self._follow)
+
+    def acknowledge(self, user_id: str, device_id: str, position: int) -> None:
         """The device has everything up to this position."""
         device = (user_id, device_id)
-        handed_out = self._handed_out.get(device)
-        if handed_out is None and (device in self._empty_upto or position > started_at):
-            return
-        await self._db.write(to_device.delete_up_to, user_id, device_id, position)
-        if self._handed_out.get(device, 0) > position:
-            return  # an answer that went further got lost, or is still on its way
-        self._handed_out.pop(device, None)
-        if position >= started_at:  # else messages from before the start may wait beyond it
-            self._is_empty(device, position)
+        box = self._boxes.get(device)
+        if box is not None:
+            count = _upto(box, position)
+            if count == 0:
+                return
+            self._bytes -= _size(box[:count])
+            del box[:count]
+        deleted = self._db.write(to_device.delete_up_to, user_id, device_id, position)
+        deleted.addErrback(lambda failure: log.failure("deleting acknowledged messages failed", failure))
 
     async def waiting(
-        self, user_id: str, device_id: str, upto: int, last_news: int | None, limit: int = LIMIT
+        self, user_id: str, device_id: str, after: int, upto: int, limit: int = LIMIT
     ) -> tuple[list[orjson.Fragment], int]:
-        """The messages, and the position they reach: `upto`, or less if more wait.
-
-        `last_news` is the position of the user's last message since the start, None if there was none.
-        """
+        """The messages after what the device has, and where they reach: `upto`, or less if more wait."""
         device = (user_id, device_id)
-        empty_upto = self._empty_upto.get(device)
-        if empty_upto is not None and (last_news or 0) <= empty_upto:
-            return [], upto
-        found = await self._db.read(to_device.messages, user_id, device_id, upto, limit + 1)
-        if not found:
-            self._is_empty(device, upto)
-            return [], upto
+        box = self._boxes.get(device)
+        if box is None:
+            box = await self._read(device, after, limit)
+        else:
+            self._boxes.move_to_end(device)
+        found = box[_upto(box, after) : _upto(box, upto)]
         if len(found) > limit:
-            upto = found[limit - 1][0]
-            found = [each for each in found if each[0] <= upto]
-        self._handed_out[device] = upto
-        self._empty_upto.pop(device, None)
+            del found[limit:]
+            upto = found[-1][0]
         return [orjson.Fragment(message) for _, message in found], upto
 
-    def _is_empty(self, device: tuple[str, str], upto: int) -> None:
-        self._empty_upto[device] = upto
-        if len(self._empty_upto) > self._most:
-            self._empty_upto.popitem(last=False)
+    async def _read(self, device: _Device, after: int, limit: int) -> list[_Message]:
+        """Becomes the device's box, unless more waits, or something came while it was read."""
+        position = self._db.position
+        box = await self._db.read(to_device.messages_after, *device, after, limit + 1)
+        if len(box) <= limit and self._last_news(device[0]) <= position and device not in self._boxes:
+            self._boxes[device] = box
+            self._bytes += _size(box)
+            self._make_room()
+        return box
+
+    def _follow(self, changes: Sequence[Change]) -> None:
+        for change in changes:
+            if change.stream == "to_device":
+                for user_id, device_id, message in change.data:
+                    self._put((user_id, device_id), change.position, message)
+            elif change.stream == "to_device_forgotten":
+                for device in change.data:
+                    self._drop(device)
+        self._make_room()
+
+    def _put(self, device: _Device, position: int, message: bytes) -> None:
+        box = self._boxes.get(device)
+        if box is not None:
+            box.append((position, message))
+            self._bytes += len(message)
+            if len(box) > MOST_IN_A_BOX:
+                self._drop(device)
+
+    def _make_room(self) -> None:
+        while len(self._boxes) > self._most or (self._bytes > self._most_bytes and self._boxes):
+            self._drop(next(iter(self._boxes)))
+
+    def _drop(self, device: _Device) -> None:
+        self._bytes -= _size(self._boxes.pop(device, ()))
+
+
+def _upto(box: Sequence[_Message], position: int) -> int:
+    """How many of the messages came up to this position."""
+    return bisect_right(box, position, key=lambda message: message[0])
+
+
+def _size(messages: Sequence[_Message]) -> int:
+    return sum(len(message) for _, message in messages)

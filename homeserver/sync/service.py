@@ -39,7 +39,7 @@ class Sync:
         self._account_data = account_data
         self._people = people
         self._key_counts = key_counts
-        self.inbox = Inbox(db)
+        self.inbox = Inbox(db, lambda user_id: notifier.user_news(user_id).get("to_device", 0))
 
     async def sync(self, request: SyncRequest) -> bytes:
         """The response body. Waits up to `timeout_ms` for news, unless it is a first or a full sync."""
@@ -50,9 +50,7 @@ class Sync:
             since, request = now, replace(request, since=now)
         feed = await self._notifier.feed(request.user_id)
         if since is not None:
-            await self.inbox.acknowledge(
-                request.user_id, request.device_id, since.position, self._notifier.started_at
-            )
+            self.inbox.acknowledge(request.user_id, request.device_id, since.position)
         deadline = self._clock.now_ms() + request.timeout_ms
         seen = since
         while True:
@@ -101,7 +99,7 @@ class Sync:
         answer = Answer()
         news = self._notifier.user_news(request.user_id)
         answer.to_device, upto = await self.inbox.waiting(
-            request.user_id, request.device_id, window.upto.position, news.get("to_device")
+            request.user_id, request.device_id, window.after, window.upto.position
         )
         if upto < window.upto.position:
             window = replace(window, upto=StreamToken(upto, window.upto.ephemeral))

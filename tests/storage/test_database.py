@@ -1,6 +1,9 @@
 """The group commit: what was acknowledged is there, positions have no gap, a bad job harms nobody."""
 
 import threading
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
 
 import pytest
 from twisted.python.failure import Failure
@@ -113,3 +116,31 @@ def test_work_built_on_a_failure_is_abandoned(db: SynchronousDatabase) -> None:
         with pytest.raises(Abandoned):
             db._wait(deferred)
     assert db.read(lambda tx: tx.value("SELECT count(*) FROM follower")) == 0
+
+
+def test_what_waits_together_is_written_at_once(db: SynchronousDatabase) -> None:
+    calls: list[list[int]] = []
+    begin, waits = threading.Event(), threading.Event()
+
+    def double(_tx: Transaction, items: Sequence[int]) -> list[int]:
+        calls.append(list(items))
+        if 13 in items:
+            raise ValueError("13")
+        return [2 * item for item in items]
+
+    def hold(_tx: Transaction) -> None:
+        begin.set()
+        waits.wait(10)
+
+    outcomes: dict[int, Any] = {}
+    held = db.database.write(hold)
+    begin.wait(10)
+    for item in (1, 2, 13, 3):
+        deferred = db.database.write_together(double, item)
+        deferred.addBoth(partial(outcomes.setdefault, item))
+    waits.set()
+    db._wait(held)
+    db.write(lambda tx: None)
+    assert calls[0] == [1, 2, 13, 3] and calls[1:] == [[1], [2], [13], [3]]
+    assert [outcomes[item] for item in (1, 2, 3)] == [2, 4, 6]
+    assert outcomes[13].check(ValueError)

@@ -23,8 +23,9 @@ def add(db: Any, *keys: OneTimeKey, device_id: str = "PHONE") -> OneTimeKey | No
     return refused
 
 
-def claim(db: Any, *wants: Wanted, now: int = 1000) -> dict[Wanted, OneTimeKey]:
-    claimed: dict[Wanted, OneTimeKey] = db.write(device_keys.claim, wants, now)
+def claim(db: Any, *wants: Wanted) -> dict[Wanted, OneTimeKey]:
+    claimed: dict[Wanted, OneTimeKey]
+    [claimed] = db.write(device_keys.claim, [wants])
     return claimed
 
 
@@ -72,11 +73,38 @@ def test_a_claimed_key_does_not_come_back_by_a_repeated_upload(db: Any) -> None:
     assert claim(db, wanted())[wanted()].key_id == "B"
 
 
-def test_what_was_claimed_is_forgotten_after_a_while(db: Any) -> None:
-    add(db, key("A"))
-    claim(db, wanted(), now=1000)
-    claim(db, wanted("OTHER"), now=2000 + device_keys.CLAIMED_MEMORY_MS)
-    assert db.read(lambda tx: tx.value("SELECT count(*) FROM claimed_one_time_key")) == 0
+def test_another_key_may_have_the_id_of_a_claimed_one(db: Any) -> None:
+    add(db, key("A", b'"1"'))
+    claim(db, wanted())
+    assert add(db, key("A", b'"2"')) is None
+    assert claim(db, wanted())[wanted()] == key("A", b'"2"')
+
+
+def test_only_what_was_claimed_last_is_kept(db: Any) -> None:
+    for upload in range(8):
+        add(db, *(key(f"{upload} {number}") for number in range(50)))
+        for _ in range(49):
+            claim(db, wanted())
+    assert counts(db) == {CURVE: 8}
+    rows = db.read(lambda tx: tx.value("SELECT count(*) FROM one_time_key"))
+    assert rows <= device_keys.CLAIMED_KEPT + 50
+    # As many as come at once are kept however many they are.
+    many = [key(f"many {number:04}") for number in range(400)]
+    add(db, *many)
+    for _ in range(300):
+        claim(db, wanted())
+    before = counts(db)
+    add(db, *many)
+    assert counts(db) == before
+
+
+def test_claims_of_many_in_one_commit(db: Any) -> None:
+    add(db, *(key(f"K{number}") for number in range(3)))
+    db.write(device_keys.replace_fallback_keys, ALICE, "PHONE", [key("F", b'"f"')])
+    claims = db.write(device_keys.claim, [[wanted(), wanted("NONE")], [wanted()], [], [wanted()], [wanted()]])
+    assert [[each.key_id for each in claimed.values()] for claimed in claims] == [
+        ["K0"], ["K1"], [], ["K2"], ["F"]
+    ]  # fmt: skip
 
 
 def test_many_claims_at_once(db: Any) -> None:

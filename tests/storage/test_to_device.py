@@ -11,13 +11,13 @@ def test_messages_come_in_order_and_stay_until_deleted(db: Any) -> None:
     first = db.write(to_device.add, [(ALICE, "PHONE", b"1"), (ALICE, "TABLET", b"1"), (BOB, "PHONE", b"1")])
     second = db.write(to_device.add, [(ALICE, "PHONE", b"2")])
     third = db.write(to_device.add, [(ALICE, "PHONE", b"3")])
-    read = (to_device.messages, ALICE, "PHONE")
-    assert db.read(*read, third, 100) == [(first, b"1"), (second, b"2"), (third, b"3")]
-    assert db.read(*read, third, 2) == [(first, b"1"), (second, b"2")]
-    assert db.read(*read, first, 100) == [(first, b"1")]
+    read = (to_device.messages_after, ALICE, "PHONE")
+    assert db.read(*read, 0, 100) == [(first, b"1"), (second, b"2"), (third, b"3")]
+    assert db.read(*read, 0, 2) == [(first, b"1"), (second, b"2")]
+    assert db.read(*read, second, 100) == [(third, b"3")]
     assert db.write(to_device.delete_up_to, ALICE, "PHONE", second) == 2
-    assert db.read(*read, third, 100) == [(third, b"3")]
-    assert db.read(to_device.messages, ALICE, "TABLET", third, 100) == [(first, b"1")]
+    assert db.read(*read, 0, 100) == [(third, b"3")]
+    assert db.read(to_device.messages_after, ALICE, "TABLET", 0, 100) == [(first, b"1")]
 
 
 def test_adding_wakes_each_receiver_once(db: Any) -> None:
@@ -29,8 +29,8 @@ def test_adding_wakes_each_receiver_once(db: Any) -> None:
 def test_forgetting_devices(db: Any) -> None:
     position = db.write(to_device.add, [(ALICE, "PHONE", b"1"), (ALICE, "TABLET", b"1")])
     db.write(to_device.forget_devices, ALICE, ["PHONE"])
-    assert db.read(to_device.messages, ALICE, "PHONE", position, 100) == []
-    assert db.read(to_device.messages, ALICE, "TABLET", position, 100) == [(position, b"1")]
+    assert db.read(to_device.messages_after, ALICE, "PHONE", 0, 100) == []
+    assert db.read(to_device.messages_after, ALICE, "TABLET", 0, 100) == [(position, b"1")]
 
 
 def test_known_devices(db: Any) -> None:

@@ -85,14 +85,17 @@ class ExtensionsPart:
         self._typing = typing
         self._thread_subscriptions = thread_subscriptions
 
-    async def acknowledge(self, request: SlidingRequest) -> None:
+    def acknowledge(self, request: SlidingRequest) -> None:
+        if position := self._acknowledged(request):
+            self._inbox.acknowledge(request.user_id, request.device_id, position)
+
+    def _acknowledged(self, request: SlidingRequest) -> int:
+        """Up to where the device has its messages."""
         asked = request.extensions.to_device
-        if asked is not None and asked.since is not None:
-            # A token of a database that was put back to an earlier time acknowledges nothing to come.
-            position = min(asked.since.position, self._notifier.now().position)
-            await self._inbox.acknowledge(
-                request.user_id, request.device_id, position, self._notifier.started_at
-            )
+        if asked is None or asked.since is None:
+            return 0
+        # A token of a database that was put back to an earlier time acknowledges nothing to come.
+        return min(asked.since.position, self._notifier.now().position)
 
     async def news(
         self, request: SlidingRequest, window: Window, state: State, selection: Selection
@@ -182,9 +185,8 @@ class ExtensionsPart:
     async def _add_to_device(self, extended: Extended, request: SlidingRequest, window: Window) -> None:
         asked = request.extensions.to_device
         limit = min(asked.limit, LIMIT) if asked is not None else LIMIT
-        last = self._notifier.user_news(request.user_id).get("to_device")
         events, upto = await self._inbox.waiting(
-            request.user_id, request.device_id, window.upto.position, last, limit
+            request.user_id, request.device_id, self._acknowledged(request), window.upto.position, limit
         )
         extended.add(
             "to_device", {"next_batch": str(StreamToken(upto)), "events": events}, news=bool(events)

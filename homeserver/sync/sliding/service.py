@@ -79,7 +79,7 @@ class SlidingSync:
         """The response body. With a `pos`, waits up to `timeout_ms` for news. Raises UnknownPos."""
         connection, state = await self._connections.open(request)
         feed = await self._notifier.feed(request.user_id)
-        await self._extensions.acknowledge(request)
+        self._extensions.acknowledge(request)
         since, version = None, 0
         if request.pos is not None:
             since, version = request.pos.stream, request.pos.version

@@ -119,7 +119,7 @@ class Scene:
         self.remote = FakeRemote()
         database = db.database
         self.keys = DeviceKeys(database, SERVER, device_lists.joined_rooms, self.remote)
-        self.one_time_keys = OneTimeKeys(database, self.clock, SERVER, self.remote)
+        self.one_time_keys = OneTimeKeys(database, SERVER, self.remote)
         self.cross_signing = CrossSigning(database, device_lists.joined_rooms)
         self.signatures = SignatureUpload(database, SERVER, device_lists.joined_rooms, self.keys)
         self.lists = DeviceLists(database)

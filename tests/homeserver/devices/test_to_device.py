@@ -33,7 +33,7 @@ def send(service: ToDevice, messages: Any, txn_id: str = "1", event_type: str = 
 
 
 def received(scene: Scene, user_id: str, device_id: str) -> list[Any]:
-    found = scene.db.read(to_device.messages, user_id, device_id, scene.db.database.position, 100)
+    found = scene.db.read(to_device.messages_after, user_id, device_id, 0, 100)
     return [orjson.loads(message) for _, message in found]
 
 

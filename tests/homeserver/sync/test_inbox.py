@@ -5,7 +5,7 @@ from typing import Any
 import orjson
 import pytest
 
-from homeserver.sync.inbox import LIMIT, Inbox
+from homeserver.sync.inbox import LIMIT, MOST_IN_A_BOX, Inbox
 from storage import to_device
 from tests.homeserver.sync.fakes import run
 from tests.storage.conftest import SynchronousDatabase
@@ -18,27 +18,25 @@ class Post:
 
     def __init__(self, db: SynchronousDatabase, devices: int = 50_000) -> None:
         self.db = db
-        self.inbox = Inbox(db.database, devices)
-        self.started_at = db.database.position
-        self.last_news: int | None = None
+        self.last_news = 0
+        self.inbox = Inbox(db.database, lambda user_id: self.last_news, devices)
 
     def put(self, *names: str) -> None:
         for name in names:
             message = orjson.dumps(name)
             self.last_news = self.db.write(to_device.add, [(USER, DEVICE, message)])
 
-    def look(self) -> tuple[list[Any], int]:
-        """What a sync without `since` hands out, and its token."""
-        upto = self.db.database.position
-        found, reached = run(self.inbox.waiting(USER, DEVICE, upto, self.last_news))
+    def look(self, since: int = 0, device: str = DEVICE) -> tuple[list[Any], int]:
+        """What a sync hands out, and its token."""
+        found, reached = run(self.inbox.waiting(USER, device, since, self.db.database.position))
         return [orjson.loads(orjson.dumps(each)) for each in found], reached
 
     def sync(self, since: int) -> tuple[list[Any], int]:
-        run(self.inbox.acknowledge(USER, DEVICE, since, self.started_at))
-        return self.look()
+        self.inbox.acknowledge(USER, DEVICE, since)
+        return self.look(since)
 
     def stored(self) -> int:
-        count: int = self.db.read(lambda tx: tx.value("SELECT count(*) FROM to_device_message"))
+        count: int = self.db.write(lambda tx: tx.value("SELECT count(*) FROM to_device_message"))
         return count
 
 
@@ -120,20 +118,44 @@ def test_an_empty_inbox_is_not_read_again(post: Post) -> None:
     assert post.sync(token)[0] == []
 
 
-def test_devices_do_not_share(db: SynchronousDatabase) -> None:
-    post = Post(db)
+def test_messages_are_not_read_back(post: Post) -> None:
+    _, token = post.look()
+    post.inbox._db = None  # type: ignore[assignment]
     post.put("a")
-    other, _ = run(post.inbox.waiting(USER, "E", db.database.position, post.last_news))
-    assert other == []
+    assert post.look(token)[0] == ["a"]
+
+
+def test_devices_do_not_share(post: Post) -> None:
+    post.put("a")
+    assert post.look(device="E")[0] == []
     assert post.look()[0] == ["a"]
 
 
-def test_forgotten_devices_lose_nothing(db: SynchronousDatabase) -> None:
+def test_dropped_boxes_lose_nothing(db: SynchronousDatabase) -> None:
     post = Post(db, devices=1)
     _, token = post.look()
     for n in range(5):
-        run(post.inbox.waiting(USER, f"E{n}", db.database.position, None))
+        post.look(device=f"E{n}")
     post.put("a")
     found, token = post.sync(token)
     assert found == ["a"]
     assert post.sync(token)[0] == []
+
+
+def test_more_than_a_box_holds(post: Post) -> None:
+    _, token = post.look()
+    names = [str(n) for n in range(MOST_IN_A_BOX + 5)]
+    post.put(*names)
+    seen: list[str] = []
+    found, token = post.sync(token)
+    while found:
+        seen += found
+        found, token = post.sync(token)
+    assert seen == names
+
+
+def test_a_new_device_of_the_same_name_gets_nothing_of_the_old(post: Post) -> None:
+    post.look()
+    post.put("a")
+    post.db.write(to_device.forget_devices, USER, [DEVICE])
+    assert post.look()[0] == []
