@@ -16,6 +16,7 @@ from storage.transaction import Transaction
 
 CLAIMED_KEPT = 200
 """So many keys of a device and algorithm, or as many as came at once, stay although they were claimed."""
+AHEAD = 8
 _CHUNK = 200
 
 
@@ -141,22 +142,30 @@ def unused_fallback_algorithms(tx: Transaction, user_id: str, device_id: str) ->
     return sorted(algorithm for (algorithm,) in rows)
 
 
-def claim(tx: Transaction, requests: Sequence[Collection[Wanted]]) -> list[dict[Wanted, OneTimeKey]]:
-    """Takes the oldest one-time key of each, or else its fallback key, which stays and is marked used."""
+def claim(
+    tx: Transaction, requests: Sequence[Collection[Wanted]]
+) -> list[dict[Wanted, list[OneTimeKey]]]:
+    """Takes the oldest one-time key of each, or else its fallback key, which stays and is marked used.
+
+    More than one key of the same: those after the first were taken ahead, for claims to come.
+    """
     demand = Counter(want for request in requests for want in dict.fromkeys(request))
     taken = _take_oldest(tx, demand)
     short = [want for want, count in demand.items() if len(taken.get(want, ())) < count]
     fallback = _use_fallback(tx, short)
     if taken or fallback:
         tx.announce("one_time_keys", users=sorted({want.user_id for want in [*taken, *fallback]}))
-    answers: list[dict[Wanted, OneTimeKey]] = []
+    answers: list[dict[Wanted, list[OneTimeKey]]] = []
     for request in requests:
-        answer: dict[Wanted, OneTimeKey] = {}
+        answer: dict[Wanted, list[OneTimeKey]] = {}
         for want in dict.fromkeys(request):
             if queue := taken.get(want):
-                answer[want] = queue.popleft()
+                answer[want] = [queue.popleft()]
+                demand[want] -= 1
+                if not demand[want]:
+                    answer[want] += queue
             elif want in fallback:
-                answer[want] = fallback[want]
+                answer[want] = [fallback[want]]
         answers.append(answer)
     return answers
 
@@ -167,12 +176,12 @@ def forget_devices(tx: Transaction, user_id: str, device_ids: Collection[str]) -
     params = [user_id, tx.array(device_ids)]
     tables = ("one_time_key", "one_time_queue", "fallback_key")
     if sum(tx.execute(f"DELETE FROM {table} WHERE {where}", params) for table in tables):
-        tx.announce("one_time_keys", users=(user_id,))
+        tx.announce("one_time_keys", users=(user_id,), data=[(user_id, each) for each in device_ids])
     return [row[0] for row in tx.all(f"DELETE FROM device_keys WHERE {where} RETURNING device_id", params)]
 
 
 def _take_oldest(tx: Transaction, demand: Mapping[Wanted, int]) -> dict[Wanted, deque[OneTimeKey]]:
-    """As many of each as are wanted, or are left."""
+    """As many of each as are wanted, or are left; and some ahead, at most half of what is left then."""
     taken: dict[Wanted, deque[OneTimeKey]] = {}
     for some in _chunks(list(demand)):
         moved: dict[Wanted, tuple[int, int]] = {}
@@ -183,7 +192,9 @@ def _take_oldest(tx: Transaction, demand: Mapping[Wanted, int]) -> dict[Wanted, 
             " FROM wanted w CROSS JOIN one_time_queue q CROSS JOIN one_time_key k"
             " WHERE q.user_id = w.user_id AND q.device_id = w.device_id AND q.algorithm = w.algorithm"
             " AND k.user_id = w.user_id AND k.device_id = w.device_id AND k.algorithm = w.algorithm"
-            " AND k.number >= q.next AND k.number < q.next + w.count ORDER BY k.number",
+            f" AND k.number >= q.next AND k.number < q.next + w.count + {AHEAD}"
+            " AND (k.number < q.next + w.count"
+            " OR 2 * (k.number - q.next - w.count + 1) <= q.last - q.next - w.count + 1) ORDER BY k.number",
             [value for want in some for value in (*want, demand[want])],
         ):
             want = Wanted(user_id, device_id, algorithm)

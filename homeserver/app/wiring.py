@@ -247,12 +247,13 @@ def build(config: Config, engine: Engine, signing_key: SigningKey, reactor: Any,
         local_members=memberships.local_members,
     )
     db.follow(remote_lists.follow)
-    device_keys = DeviceKeys(db, name, joined_rooms, user_keys, remote_lists)
+    one_time_keys = OneTimeKeys(db, name, user_keys)
+    device_keys = DeviceKeys(db, name, joined_rooms, user_keys, remote_lists, one_time_keys.spare)
     to_device = ToDevice(db, clock, name, federates=federation.whitelist.allows)
     device_lists = DeviceLists(db)
     devices.on_delete.append(device_keys.forget_devices)
     devices.on_rename.append(device_keys.renamed)
-    key_counts = KeyCounts(db)
+    key_counts = KeyCounts(db, one_time_keys.spare)
     db.follow(key_counts.follow)
 
     # what is new
@@ -338,7 +339,7 @@ def build(config: Config, engine: Engine, signing_key: SigningKey, reactor: Any,
         devices=devices,
         device_keys=device_keys,
         dehydrated_devices=DehydratedDevices(db, clock, devices, device_keys),
-        one_time_keys=OneTimeKeys(db, name, user_keys),
+        one_time_keys=one_time_keys,
         cross_signing=CrossSigning(db, joined_rooms),
         signatures=SignatureUpload(db, name, joined_rooms, device_keys),
         key_backup=key_backup,

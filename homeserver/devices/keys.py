@@ -16,6 +16,7 @@ from homeserver.devices import one_time_keys, opaque
 from homeserver.devices.device_lists import JoinedRooms
 from homeserver.devices.local_keys import LocalKeys, UserKeys
 from homeserver.devices.remote import MAX_WAIT_MS, NoRemotes, RemoteKeys, answers_about, ask_all, by_server
+from homeserver.devices.spare_keys import SpareKeys
 from homeserver.errors import BadJson, Forbidden, InvalidParam
 from storage import cross_signing, device_keys, device_lists, to_device, transactions
 from storage.cross_signing import UserSignature
@@ -85,12 +86,14 @@ class DeviceKeys:
         joined_rooms: JoinedRooms,
         remote: RemoteKeys | None = None,
         lists: ListKeeper | None = None,
+        spare: SpareKeys | None = None,
     ) -> None:
         self._db = db
         self._server_name = server_name
         self._joined_rooms = joined_rooms
         self.remote: RemoteKeys = remote or NoRemotes()
         self._lists: ListKeeper = lists or KeepsNothing()
+        self._spare = spare or SpareKeys()
         self._local = LocalKeys(db)
 
     async def upload(
@@ -108,7 +111,8 @@ class DeviceKeys:
             refused = await self._db.write(self.store_in, user_id, device_id, upload)
             if refused is not None:
                 raise refused
-        return await self._db.read(device_keys.one_time_key_counts, user_id, device_id)
+        stored = await self._db.read(device_keys.one_time_key_counts, user_id, device_id)
+        return self._spare.count(user_id, device_id, stored)
 
     async def query(
         self, viewer: str, wanted: Mapping[str, Collection[str]], timeout_ms: int = 10_000

@@ -3,7 +3,8 @@
 https://spec.matrix.org/v1.19/client-server-api/#one-time-and-fallback-keys
 
 Names are `<algorithm>:<key_id>`; the keys themselves (a string or an object) are opaque. Claiming takes a
-key away in the same transaction that finds it, so two claims never get the same one.
+key away in the same transaction that finds it, so two claims never get the same one; and takes a few more
+with it (`spare_keys`), so that most claims write nothing.
 """
 
 from collections.abc import Mapping
@@ -13,6 +14,7 @@ import orjson
 
 from homeserver.devices import opaque
 from homeserver.devices.remote import MAX_WAIT_MS, NoRemotes, RemoteKeys, answers_about, ask_all, by_server
+from homeserver.devices.spare_keys import SpareKeys
 from homeserver.errors import BadJson, InvalidParam
 from storage import device_keys
 from storage.database import Database
@@ -42,6 +44,8 @@ class OneTimeKeys:
     def __init__(self, db: Database, server_name: str, remote: RemoteKeys | None = None) -> None:
         self._db = db
         self._server_name = server_name
+        self.spare = SpareKeys()
+        db.follow(self.spare.follow)
         self.remote: RemoteKeys = remote or NoRemotes()
 
     async def claim(self, wanted: Mapping[str, Mapping[str, str]], timeout_ms: int = 10_000) -> bytes:
@@ -68,12 +72,27 @@ class OneTimeKeys:
             if "\0" not in device_id and "\0" not in algorithm
         ]
         keys: dict[str, dict[str, Any]] = {}
-        for start in range(0, len(each), CLAIMS_AT_ONCE):
-            some = each[start : start + CLAIMS_AT_ONCE]
-            claimed = await self._db.write_together(device_keys.claim, some)
-            for want, key in claimed.items():
-                named = {f"{key.algorithm}:{key.key_id}": opaque.fragment(key.key)}
-                keys.setdefault(want.user_id, {})[want.device_id] = named
+
+        def give(want: Wanted, key: OneTimeKey) -> None:
+            named = {f"{key.algorithm}:{key.key_id}": opaque.fragment(key.key)}
+            keys.setdefault(want.user_id, {})[want.device_id] = named
+
+        missing = []
+        for want in each:
+            key = self.spare.take(want)
+            if key is None:
+                missing.append(want)
+            else:
+                give(want, key)
+        for start in range(0, len(missing), CLAIMS_AT_ONCE):
+            forgotten = self.spare.forgotten
+            claimed = await self._db.write_together(
+                device_keys.claim, missing[start : start + CLAIMS_AT_ONCE]
+            )
+            for want, (key, *ahead) in claimed.items():
+                give(want, key)
+                if ahead and self.spare.forgotten == forgotten:
+                    self.spare.put(want, ahead)
         return keys
 
 

@@ -6,6 +6,7 @@ https://spec.matrix.org/v1.19/client-server-api/#e2e-extensions-to-sync
 from collections import OrderedDict
 from collections.abc import Sequence
 
+from homeserver.devices.spare_keys import SpareKeys
 from storage import device_keys
 from storage.database import Change, Database, Transaction
 
@@ -14,8 +15,9 @@ Counts = tuple[dict[str, int], list[str]]
 
 
 class KeyCounts:
-    def __init__(self, db: Database, devices: int = 50_000) -> None:
+    def __init__(self, db: Database, spare: SpareKeys, devices: int = 50_000) -> None:
         self._db = db
+        self._spare = spare
         self._most = devices
         self._known: OrderedDict[str, dict[str, Counts]] = OrderedDict()
         self._changed: dict[str, int] = {}
@@ -29,7 +31,8 @@ class KeyCounts:
 
     def cached(self, user_id: str, device_id: str) -> Counts | None:
         devices = self._known.get(user_id)
-        return devices.get(device_id) if devices is not None else None
+        known = devices.get(device_id) if devices is not None else None
+        return self._with_spare(user_id, device_id, known) if known is not None else None
 
     async def of(self, user_id: str, device_id: str) -> Counts:
         known = self.cached(user_id, device_id)
@@ -41,7 +44,10 @@ class KeyCounts:
             self._known.setdefault(user_id, {})[device_id] = counts
             if len(self._known) > self._most:
                 self._known.popitem(last=False)
-        return counts
+        return self._with_spare(user_id, device_id, counts)
+
+    def _with_spare(self, user_id: str, device_id: str, counts: Counts) -> Counts:
+        return self._spare.count(user_id, device_id, counts[0]), counts[1]
 
 
 def _read(tx: Transaction, user_id: str, device_id: str) -> Counts:

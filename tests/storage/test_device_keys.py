@@ -3,11 +3,20 @@
 import threading
 from typing import Any
 
+import pytest
+
 from storage import device_keys, devices
 from storage.device_keys import OneTimeKey, Wanted
 
 ALICE = "@alice:hearth.test"
 CURVE = "signed_curve25519"
+
+
+@pytest.fixture(autouse=True)
+def one_at_a_time(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is taken ahead, except where that is tested."""
+    if "ahead" not in request.node.name:
+        monkeypatch.setattr(device_keys, "AHEAD", 0)
 
 
 def key(key_id: str, content: bytes = b'"x"') -> OneTimeKey:
@@ -24,9 +33,8 @@ def add(db: Any, *keys: OneTimeKey, device_id: str = "PHONE") -> OneTimeKey | No
 
 
 def claim(db: Any, *wants: Wanted) -> dict[Wanted, OneTimeKey]:
-    claimed: dict[Wanted, OneTimeKey]
     [claimed] = db.write(device_keys.claim, [wants])
-    return claimed
+    return {want: keys[0] for want, keys in claimed.items()}
 
 
 def counts(db: Any, device_id: str = "PHONE") -> dict[str, int]:
@@ -102,9 +110,19 @@ def test_claims_of_many_in_one_commit(db: Any) -> None:
     add(db, *(key(f"K{number}") for number in range(3)))
     db.write(device_keys.replace_fallback_keys, ALICE, "PHONE", [key("F", b'"f"')])
     claims = db.write(device_keys.claim, [[wanted(), wanted("NONE")], [wanted()], [], [wanted()], [wanted()]])
-    assert [[each.key_id for each in claimed.values()] for claimed in claims] == [
+    assert [[key.key_id for keys in claimed.values() for key in keys] for claimed in claims] == [
         ["K0"], ["K1"], [], ["K2"], ["F"]
     ]  # fmt: skip
+
+
+def test_keys_are_taken_ahead_but_never_more_than_half(db: Any) -> None:
+    add(db, *(key(f"K{number:02}") for number in range(30)))
+    got: list[list[str]] = []
+    while counts(db):
+        claims = db.write(device_keys.claim, [[wanted()], [wanted()]] if not got else [[wanted()]])
+        got += [[key.key_id for key in keys] for claimed in claims for keys in claimed.values()]
+    assert [len(each) for each in got] == [1, 9, 9, 6, 3, 1, 1]
+    assert [name for each in got for name in each] == [f"K{number:02}" for number in range(30)]
 
 
 def test_many_claims_at_once(db: Any) -> None:

@@ -118,8 +118,10 @@ class Scene:
         self.clock = FakeClock()
         self.remote = FakeRemote()
         database = db.database
-        self.keys = DeviceKeys(database, SERVER, device_lists.joined_rooms, self.remote)
         self.one_time_keys = OneTimeKeys(database, SERVER, self.remote)
+        self.keys = DeviceKeys(
+            database, SERVER, device_lists.joined_rooms, self.remote, spare=self.one_time_keys.spare
+        )
         self.cross_signing = CrossSigning(database, device_lists.joined_rooms)
         self.signatures = SignatureUpload(database, SERVER, device_lists.joined_rooms, self.keys)
         self.lists = DeviceLists(database)

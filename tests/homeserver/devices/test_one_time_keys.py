@@ -5,8 +5,9 @@ from typing import Any
 import orjson
 import pytest
 
+from homeserver.devices.one_time_keys import OneTimeKeys
 from homeserver.errors import BadJson, InvalidParam
-from tests.homeserver.devices.people import CURVE, Device, Scene, user
+from tests.homeserver.devices.people import CURVE, SERVER, Device, Scene, user
 from tests.homeserver.sync.fakes import run
 
 ALICE, CAROL, DAN = user("alice"), "@carol:remote.test", "@dan:down.test"
@@ -29,6 +30,39 @@ def test_keys_come_as_they_were_uploaded_then_the_fallback(scene: Scene) -> None
     for _ in range(2):
         assert claim(scene, wanted)["one_time_keys"] == {ALICE: {"PHONE": {f"{CURVE}:F": fallback}}}
     assert claim(scene, {ALICE: {"PHONE": "other"}})["one_time_keys"] == {}
+
+
+def test_keys_taken_ahead_are_counted_and_given_out_once(scene: Scene) -> None:
+    phone = scene.device(ALICE, "PHONE")
+    keys = {f"{CURVE}:{number:02}": {"key": str(number)} for number in range(20)}
+    assert scene.upload(phone, one_time=keys) == {CURVE: 20}
+    given: dict[str, Any] = {}
+    for number in range(1, 21):
+        [(name, key)] = claim(scene, {ALICE: {"PHONE": CURVE}})["one_time_keys"][ALICE]["PHONE"].items()
+        assert name not in given
+        given[name] = key
+        assert scene.upload(phone, one_time=keys).get(CURVE, 0) == 20 - number
+    assert given == keys and list(given) == sorted(given)
+    assert claim(scene, {ALICE: {"PHONE": CURVE}})["one_time_keys"] == {}
+
+
+def test_a_crash_gives_no_key_out_twice(scene: Scene) -> None:
+    phone = scene.device(ALICE, "PHONE")
+    scene.upload(phone, one_time={f"{CURVE}:{number:02}": {"key": str(number)} for number in range(40)})
+    names: list[str] = []
+    for _ in range(4):
+        scene.one_time_keys = OneTimeKeys(scene.db.database, SERVER, scene.remote)
+        for _ in range(3):
+            names += claim(scene, {ALICE: {"PHONE": CURVE}})["one_time_keys"][ALICE]["PHONE"]
+    assert len(set(names)) == len(names) == 12
+
+
+def test_keys_of_a_deleted_device_are_gone(scene: Scene) -> None:
+    phone = scene.device(ALICE, "PHONE")
+    scene.upload(phone, one_time={f"{CURVE}:{number:02}": {"key": str(number)} for number in range(20)})
+    claim(scene, {ALICE: {"PHONE": CURVE}})
+    scene.db.write(scene.keys.forget_devices, ALICE, ["PHONE"])
+    assert claim(scene, {ALICE: {"PHONE": CURVE}})["one_time_keys"] == {}
 
 
 def test_plain_keys_are_strings(scene: Scene) -> None:

@@ -7,6 +7,7 @@ import orjson
 
 from homeserver.accounts.account_data import AccountData
 from homeserver.devices.device_lists import DeviceLists
+from homeserver.devices.spare_keys import SpareKeys
 from homeserver.push.rules import PushRules
 from homeserver.push.unread import Unread
 from homeserver.rooms.aggregations import Aggregations
@@ -42,7 +43,7 @@ class SyncHouse(House):
         push_rules = PushRules(database)
         account_data = AccountData(database)
         unread = Unread(database, push_rules, self._ignored_users)
-        key_counts = KeyCounts(database)
+        key_counts = KeyCounts(database, SpareKeys())
         database.follow(key_counts.follow)
         ephemeral = Ephemeral(self.clock)
         self.typing = Typing(self.clock, ephemeral)
