@@ -6,7 +6,9 @@ each of them: see `storage.search`.)
 """
 
 import functools
+import io
 import re
+import struct
 from collections.abc import Collection, Sequence
 from typing import Any
 
@@ -14,6 +16,12 @@ import orjson
 
 _COLUMN_TYPES = {"INTEGER": "BIGINT", "BLOB": "BYTEA"}
 _TYPE_WORDS = re.compile(r"\b(INTEGER|BLOB)\b")
+COPY_FROM = 12
+"""So many rows are copied rather than inserted: it takes another round trip."""
+
+_INT8 = struct.Struct("!iq").pack
+_LENGTH = struct.Struct("!i").pack
+_NULL = _LENGTH(-1)
 _ONLY_FOR = re.compile(r"@(\w+)\s+")
 
 
@@ -77,12 +85,43 @@ class PostgreSQL:
 
     @staticmethod
     def insert(cursor: Any, sql: str, rows: Sequence[Sequence[Any]], conflict: str) -> None:
+        if len(rows) >= COPY_FROM and not conflict and (data := _binary(rows)) is not None:
+            cursor.copy_expert(f"COPY {sql.removeprefix('INSERT INTO ')} FROM STDIN BINARY", data)
+            return
         row = "(" + ",".join(["%s"] * len(rows[0])) + ")"
         for start in range(0, len(rows), 1000):
             chunk = rows[start : start + 1000]
             values = ",".join([row] * len(chunk))
             flat = [value for each in chunk for value in each]
             cursor.execute(f"{sql} VALUES {values} {conflict.replace('%', '%%')}", flat)
+
+
+def _binary(rows: Sequence[Sequence[Any]]) -> io.BytesIO | None:
+    """Rows as binary COPY takes them, at less than half of what an INSERT costs on either side.
+
+    https://www.postgresql.org/docs/current/sql-copy.html#SQL-COPY-FILE-FORMATS-BINARY
+    None if a value is of a kind that no column declared as above has.
+    """
+    width = struct.pack("!h", len(rows[0]))
+    parts = [b"PGCOPY\n\xff\r\n\0" + bytes(8)]
+    for row in rows:
+        parts.append(width)
+        for value in row:
+            kind = type(value)
+            if kind is str:
+                value = value.encode()
+            elif kind is int:
+                parts.append(_INT8(8, value))
+                continue
+            elif value is None:
+                parts.append(_NULL)
+                continue
+            elif kind is not bytes:
+                return None
+            parts.append(_LENGTH(len(value)))
+            parts.append(value)
+    parts.append(b"\xff\xff")
+    return io.BytesIO(b"".join(parts))
 
 
 Dialect = type[SQLite] | type[PostgreSQL]

@@ -95,6 +95,7 @@ class PostgresEngine:
     def connect(self, *, writer: bool) -> Any:
         connection = psycopg2.connect(**self.args)
         psycopg2.extensions.register_type(_BYTES, connection)
+        connection.set_client_encoding("UTF8")
         if not writer:
             connection.set_session(readonly=True, autocommit=True)
         return connection

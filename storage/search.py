@@ -115,9 +115,12 @@ def put(tx: Transaction, texts: Sequence[Text]) -> None:
     if tx.engine == "sqlite":
         scoped = [(text.position, f"r{text.room} {_KINDS[text.type]}", text.words) for text in texts]
         tx.insert("search_text", ("rowid", "scope", "words"), scoped)
-    else:
-        vectors = [(text.position, text.words, _vector(text)) for text in texts]
-        tx.insert("search_text", ("position", "words", "vector"), vectors)
+    elif texts:
+        # Not by `insert`: a vector is written as text, but is none.
+        tx.execute(
+            f"INSERT INTO search_text (position, words, vector) VALUES {tx.values(3, len(texts))}",
+            [value for text in texts for value in (text.position, text.words, _vector(text))],
+        )
 
 
 def remove(tx: Transaction, positions: Collection[int]) -> None:

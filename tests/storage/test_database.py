@@ -144,3 +144,24 @@ def test_what_waits_together_is_written_at_once(db: SynchronousDatabase) -> None
     assert calls[0] == [1, 2, 13, 3] and calls[1:] == [[1], [2], [13], [3]]
     assert [outcomes[item] for item in (1, 2, 3)] == [2, 4, 6]
     assert outcomes[13].check(ValueError)
+
+
+def test_many_rows_are_what_they_would_be_one_by_one(db: SynchronousDatabase) -> None:
+    def put(tx: Transaction, count: int) -> None:
+        tx.insert("to_device_message", ("user_id", "device_id", "position", "message"), messages(count))
+        devices = [(f"@{count}", f"D{n}", None if n % 2 else "name", n) for n in range(count)]
+        tx.insert("device", ("user_id", "device_id", "display_name", "created_ts"), devices)
+
+    def messages(count: int) -> list[tuple[str, str, int, bytes]]:
+        return [(f"@ü{count}\t\\N:x", f"D{n}", n - 2**40, bytes([n, 0, 255]) * n) for n in range(count)]
+
+    db.write(put, 3)
+    db.write(put, 200)
+    everything = "SELECT user_id, device_id, position, message FROM to_device_message"
+    rows = db.read(lambda tx: tx.all(everything))
+    assert sorted(rows) == sorted(messages(3) + messages(200))
+    unnamed = "SELECT count(*) FROM device WHERE display_name IS NULL"
+    assert db.read(lambda tx: tx.value(unnamed)) == 101
+    with pytest.raises(Exception) as caught:
+        db.write(put, 200)
+    assert db.database.is_duplicate(caught.value)

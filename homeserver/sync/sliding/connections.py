@@ -11,12 +11,13 @@ differently. A token names the version it goes with; a repeated request finds th
 
 import secrets
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import orjson
 from immutables import Map
+from twisted.logger import Logger
 
 from homeserver.clock import Clock
 from homeserver.errors import InvalidParam, MatrixError
@@ -24,6 +25,8 @@ from homeserver.sync.sliding.request import SlidingRequest
 from homeserver.sync.sliding.required_state import Required
 from storage import sliding_sync as store
 from storage.database import Change, Database, Transaction
+
+log = Logger()
 
 LAYERS = 8
 """How many differences lead to a state before they are folded into one."""
@@ -167,32 +170,34 @@ class Connections:
         self._keep(key, connection)
         return connection, state
 
-    async def save(self, connection: Connection, base: int, state: State) -> int:
-        """Stores what the client will have once it has the answer; the version."""
+    def save(self, connection: Connection, base: int, state: State) -> int:
+        """Stores what the client will have once it has the answer; the version.
+
+        Nobody waits for it: should the server die before, the client hears that the connection is not known.
+        """
         before = connection.states.get(base)
-        begin = None
+        if before is None:
+            raise UnknownPos
+        version, added = base, None
+        if before is not state:
+            version = connection.newest = connection.newest + 1
+            folded = None
+            if connection.layers >= LAYERS:
+                folded = before.difference(EMPTY)
+                connection.layers = 1
+            connection.states = {base: before, version: state}
+            added = (connection.number, base, folded, version, state.difference(before))
         if connection.begins_as is not None:
             begin = (*connection.begins_as, connection.number, connection.used_ms)
             connection.begins_as = None
-        if before is state:
-            if begin is not None:
-                await self._db.write(_begin, begin, self._expire_before(connection.used_ms))
-            return base
-        if before is None:
-            raise UnknownPos
-        version = connection.newest = connection.newest + 1
-        folded = None
-        if connection.layers >= LAYERS:
-            folded = before.difference(EMPTY)
-            connection.layers = 1
-        connection.states = {base: before, version: state}
-        difference = state.difference(before)
-        added = (connection.number, base, folded, version, difference)
-        if begin is not None:
-            await self._db.write(_begin, begin, self._expire_before(connection.used_ms), added)
-        else:
-            await self._db.write(store.add, *added)
+            self._write(_begin, begin, self._expire_before(connection.used_ms), added)
+        elif added is not None:
+            self._write(store.add, *added)
         return version
+
+    def _write(self, fn: Callable[..., None], *args: Any) -> None:
+        written = self._db.write(fn, *args)
+        written.addErrback(lambda failure: log.failure("storing a connection failed", failure))
 
     @staticmethod
     def forget_devices(tx: Transaction, user_id: str, device_ids: Sequence[str]) -> None:
@@ -251,7 +256,7 @@ def _begin(
     tx: Transaction,
     begin: tuple[str, str, str, int, int],
     expire: int | None,
-    added: tuple[int, int, bytes | None, int, bytes] | None = None,
+    added: tuple[int, int, bytes | None, int, bytes] | None,
 ) -> None:
     if expire is not None:
         store.expire(tx, expire)

@@ -42,10 +42,14 @@ Since = Mapping[str, int | None]
 
 @dataclass(slots=True)
 class News:
-    """What happened in the window beside the events, in rooms that the connection has."""
+    """What happened in the window beside the events, in rooms that the connection has.
+
+    `has_all_data`: `room_data` is not only what changed, but everything.
+    """
 
     account_data: list[dict[str, Any]] = field(default_factory=list)
     room_data: RoomData = field(default_factory=dict)
+    has_all_data: bool = False
     receipts: dict[str, list[Receipt]] = field(default_factory=dict)
 
     def touches(self, room_id: str) -> bool:
@@ -108,6 +112,7 @@ class ExtensionsPart:
             asked = SyncRequest(request.user_id, request.device_id, window.since, EVERYTHING)
             whole = Window(None, window.upto, window.memory_from) if fresh else window
             news.room_data = await self._account_data.add(answer, asked, whole, own)
+            news.has_all_data = fresh
             news.account_data = answer.account_data
         if request.extensions.receipts is not None or request.form.counts:
             news.receipts = await self._receipts(window, state, selection, own)
@@ -207,7 +212,9 @@ class ExtensionsPart:
         self, extended: Extended, request: SlidingRequest, window: Window, rooms: Since, news: News
     ) -> None:
         found: dict[str, list[dict[str, Any]]] = {}
-        behind = [room_id for room_id, since in rooms.items() if since != window.after]
+        behind = []
+        if not news.has_all_data:
+            behind = [room_id for room_id, since in rooms.items() if since != window.after]
         for room_id in rooms.keys() - behind:
             if room_id in news.room_data:
                 found[room_id] = news.room_data[room_id]

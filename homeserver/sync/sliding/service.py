@@ -95,7 +95,7 @@ class SlidingSync:
                 window = Window(since, self._notifier.now(), self._notifier.started_at)
                 answer = await self._answer(request, feed, window, connection, state)
                 if since is None or not answer.is_empty:
-                    return await self._finish(request, connection, version, window, answer)
+                    return self._finish(request, connection, version, window, answer)
                 seen, settled = window.upto, answer
                 if feed.has_news_since(seen):
                     continue
@@ -122,10 +122,10 @@ class SlidingSync:
             return since, settled
         return None, None
 
-    async def _finish(
+    def _finish(
         self, request: SlidingRequest, connection: Connection, version: int, window: Window, answer: _Answer
     ) -> bytes:
-        version = await self._connections.save(connection, version, answer.state)
+        version = self._connections.save(connection, version, answer.state)
         body: dict[str, Any] = {
             "pos": str(SlidingToken(window.upto, connection.number, version)),
             "lists": {name: {"count": count} for name, count in answer.counts.items()},
@@ -150,7 +150,7 @@ class SlidingSync:
         if found is not None:
             counts = found.counts
             if isinstance(found, _Answer):
-                version = await self._connections.save(connection, version, found.state)
+                version = self._connections.save(connection, version, found.state)
         if request.extensions.to_device is not None:
             extensions["to_device"] = {"next_batch": str(upto), "events": []}
         if request.extensions.e2ee:

@@ -42,7 +42,9 @@ class Phone:
         return connection, state
 
     def save(self, connection: Connection, base: int, state: State) -> int:
-        return run(self.connections.save(connection, base, state))
+        version = self.connections.save(connection, base, state)
+        self.db.write(lambda tx: None)  # it is written by now
+        return version
 
     def rows(self, table: str) -> int:
         count: int = self.db.read(lambda tx: tx.value(f"SELECT count(*) FROM {table}"))
