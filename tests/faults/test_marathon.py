@@ -17,7 +17,7 @@ from tests.faults.marathon.world import World
 from tests.federation.cabled import two_places
 from tests.processes import synapse_python
 
-SEEDS = range(1, 1 + int(os.environ.get("HEARTH_MARATHON_SEEDS", "2")))
+SEEDS = range(1, 1 + int(os.environ.get("HEARTH_MARATHON_SEEDS", "1")))
 MESSAGES = int(os.environ.get("HEARTH_MARATHON_MESSAGES", "2000"))
 BETWEEN = 200
 """Messages from one time of peace to the next."""
