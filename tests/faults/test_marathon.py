@@ -5,6 +5,7 @@ come and go, and either server is stopped, killed and cut off at random. HEARTH_
 HEARTH_MARATHON_MESSAGES say how often and how long.
 """
 
+import faulthandler
 import os
 import time
 from pathlib import Path
@@ -24,6 +25,7 @@ BETWEEN = 200
 
 
 def run(directory: Path, seed: str, messages: int, between: int = BETWEEN, **options: Any) -> None:
+    faulthandler.cancel_dump_traceback_later()  # pytest's: this takes as long as it takes
     began = time.monotonic()
     with two_places(directory, **options) as places:
         chaos = Chaos(places, seed)
