@@ -40,7 +40,7 @@ async def take_invite(
     account = await server.accounts.get(user_id)
     if account is None or account.deactivated:
         raise InvalidParam("There is no such user.")
-    if await server.account_data.blocks_invites(user_id):
+    if await server.account_data.blocks_invites(user_id, event.sender):
         raise InviteBlocked(f"{user_id} does not want to be invited.")
     identity = server.rooms.identity
     signed = sign_event(event, identity.server_name, identity.signing_key)

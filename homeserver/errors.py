@@ -41,6 +41,10 @@ class InviteBlocked(Forbidden):
     errcode = "M_INVITE_BLOCKED"
 
 
+class CannotLeaveServerNoticeRoom(Forbidden):
+    errcode = "M_CANNOT_LEAVE_SERVER_NOTICE_ROOM"
+
+
 class NotFound(MatrixError):
     status, errcode = 404, "M_NOT_FOUND"
 

@@ -42,6 +42,7 @@ from homeserver.rooms.relations import Relations
 from homeserver.rooms.reports import Reports
 from homeserver.rooms.rooms import Rooms
 from homeserver.rooms.serialize import Serializer
+from homeserver.rooms.server_notices import ServerNotices
 from homeserver.rooms.third_party_invites import ThirdPartyInvites
 from homeserver.rooms.unheard_leaves import UnheardLeaves
 from homeserver.rooms.upgrade import Upgrades
@@ -131,6 +132,7 @@ class Server:
     aggregations: Aggregations
     reports: Reports
     serializer: Serializer
+    server_notices: ServerNotices | None
     directory: Directory
     public_rooms: PublicRooms
     # finding; None if the server's owner does not want it

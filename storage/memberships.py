@@ -56,6 +56,16 @@ def put(tx: Transaction, row: Membership) -> None:
     tx.buffer("membership", _COLUMNS, values, _UPSERT, key=(row.user_id, row.room_id))
 
 
+def rooms_with(tx: Transaction, user_id: str, other: str) -> list[str]:
+    """The rooms that `other` is joined to and the user has or had to do with, the latest first."""
+    rows = tx.all(
+        "SELECT m.room_id FROM membership m JOIN membership o ON o.room_id = m.room_id AND o.user_id = ?"
+        " WHERE m.user_id = ? AND o.membership = 'join' ORDER BY m.position DESC",
+        (other, user_id),
+    )
+    return [room_id for (room_id,) in rows]
+
+
 def of_user(tx: Transaction, user_id: str) -> dict[str, Membership]:
     """Every room the user has a membership in, forgotten ones too, by room ID."""
     rows = map(_from_row, tx.all(_SELECT + "WHERE user_id = ?", [user_id]))

@@ -39,8 +39,11 @@ class ServerManaged(MatrixError):
 
 
 class AccountData:
-    def __init__(self, db: Database) -> None:
+    """Nobody can ignore `heard_by_all`, or block their invites."""
+
+    def __init__(self, db: Database, heard_by_all: str | None = None) -> None:
         self._db = db
+        self._heard_by_all = heard_by_all
         self._ignored: dict[str, frozenset[str]] = {}
         self._ignored_changes = 0
         db.follow(self._follow)
@@ -77,15 +80,17 @@ class AccountData:
             return known
         changes = self._ignored_changes
         content = await self._db.read(store.get_account_data, user_id, None, IGNORED_USER_LIST)
-        ignored = _ignored_users(user_id, content)
+        ignored = _ignored_users(user_id, content) - {self._heard_by_all}
         if changes == self._ignored_changes:
             if len(self._ignored) >= MAX_CACHED:
                 self._ignored.clear()
             self._ignored[user_id] = ignored
         return ignored
 
-    async def blocks_invites(self, user_id: str) -> bool:
+    async def blocks_invites(self, user_id: str, sender: str) -> bool:
         """https://spec.matrix.org/v1.19/client-server-api/#invite-permission"""
+        if sender == self._heard_by_all:
+            return False
         content = await self._db.read(store.get_account_data, user_id, None, INVITE_PERMISSION)
         return content is not None and orjson.loads(content).get("default_action") == "block"
 

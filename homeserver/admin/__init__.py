@@ -3,3 +3,4 @@
 from homeserver.admin import event_reports as event_reports
 from homeserver.admin import register as register
 from homeserver.admin import registration_tokens as registration_tokens
+from homeserver.admin import server_notices as server_notices

@@ -74,6 +74,8 @@ def _start(config: Config, server: Server, failures: list[Any]) -> None:
 async def _listen(config: Config, server: Server) -> None:
     await server.push_rules.load()
     await server.subscribers.load()
+    if server.server_notices is not None:
+        await server.server_notices.prepare()
     await server.deactivation.resume()
     await server.incoming.partial.resume()
     await server.delayed_events.resume()

@@ -34,6 +34,7 @@ from homeserver.accounts.tokens import Tokens
 from homeserver.accounts.uia import Uia
 from homeserver.accounts.upgraded_rooms import UpgradedRooms
 from homeserver.app.config import Config
+from homeserver.app.config.sections import ServerNotices as ServerNoticesConfig
 from homeserver.app.federation_wiring import build_federation
 from homeserver.clock import ReactorClock
 from homeserver.devices.cross_signing import CrossSigning
@@ -71,6 +72,7 @@ from homeserver.rooms.remote_membership import RemoteMembership
 from homeserver.rooms.reports import Reports
 from homeserver.rooms.rooms import Rooms
 from homeserver.rooms.serialize import Serializer
+from homeserver.rooms.server_notices import Look, ServerNotices
 from homeserver.rooms.sharing import Sharing
 from homeserver.rooms.third_party_invites import ThirdPartyInvites
 from homeserver.rooms.upgrade import Upgrades
@@ -121,6 +123,10 @@ def build(config: Config, engine: Engine, signing_key: SigningKey, reactor: Any,
     queries = Queries(federation.client)
     user_keys = UserKeys(federation.client)
 
+    notices_user = None
+    if config.server_notices is not None:
+        notices_user = f"@{config.server_notices.system_mxid_localpart}:{name}"
+
     # people
     settings = _account_settings(config)
     token_cache = TokenCache()
@@ -130,7 +136,8 @@ def build(config: Config, engine: Engine, signing_key: SigningKey, reactor: Any,
         db, clock, name, settings, Passwords(in_pool, settings.password_policy), tokens, devices
     )
     registration_tokens = RegistrationTokens(db, clock)
-    account_data = AccountData(db)
+    account_data = AccountData(db, heard_by_all=notices_user)
+    tags = Tags(db)
     openid = OpenIdTokens(db, clock, name)
 
     async def show_profile(user_id: str, profile: Any) -> None:
@@ -176,6 +183,7 @@ def build(config: Config, engine: Engine, signing_key: SigningKey, reactor: Any,
         config.default_room_version,
         account_data.blocks_invites,
         elsewhere,
+        notices_user,
     )
     Guests(db, rooms)
     UpgradedRooms(registry, push_rules)
@@ -231,6 +239,19 @@ def build(config: Config, engine: Engine, signing_key: SigningKey, reactor: Any,
 
     accounts.on_deactivate += [leave_everything, profiles.forget, account_data.forget, openid.forget]
     accounts.on_deactivate += [delayed_events.forget, thread_subscriptions.forget]
+
+    server_notices = None
+    if notices_user is not None and config.server_notices is not None:
+        server_notices = ServerNotices(
+            db,
+            accounts,
+            profiles,
+            tags,
+            rooms,
+            notices_user,
+            _look(config.server_notices),
+            auto_join=config.server_notices.auto_join,
+        )
 
     # devices
     key_backup = KeyBackup(db)
@@ -332,7 +353,7 @@ def build(config: Config, engine: Engine, signing_key: SigningKey, reactor: Any,
         shared_secret=SharedSecret(clock, settings.registration_shared_secret),
         profiles=profiles,
         account_data=account_data,
-        tags=Tags(db),
+        tags=tags,
         filters=Filters(db),
         openid=openid,
         rendezvous=Rendezvous(clock, enabled=config.rendezvous.enabled),
@@ -359,6 +380,7 @@ def build(config: Config, engine: Engine, signing_key: SigningKey, reactor: Any,
         aggregations=aggregations,
         reports=reports,
         serializer=serializer,
+        server_notices=server_notices,
         directory=directory,
         public_rooms=public_rooms,
         search_index=search_index,
@@ -404,6 +426,16 @@ def _account_settings(config: Config) -> AccountSettings:
         login_via_existing_session=config.login_via_existing_session.enabled,
         login_token_timeout=config.login_via_existing_session.token_timeout,
         ui_auth_session_timeout=config.ui_auth.session_timeout,
+    )
+
+
+def _look(notices: ServerNoticesConfig) -> Look:
+    return Look(
+        display_name=notices.system_mxid_display_name,
+        avatar_url=notices.system_mxid_avatar_url,
+        room_name=notices.room_name,
+        room_avatar_url=notices.room_avatar_url,
+        room_topic=notices.room_topic,
     )
 
 

@@ -10,7 +10,14 @@ this server is not in the room, or another one has a say, `remote_membership` ta
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any
 
-from homeserver.errors import Forbidden, GuestAccessForbidden, InvalidParam, InviteBlocked, NotFound
+from homeserver.errors import (
+    CannotLeaveServerNoticeRoom,
+    Forbidden,
+    GuestAccessForbidden,
+    InvalidParam,
+    InviteBlocked,
+    NotFound,
+)
 from homeserver.protocol.ids import is_valid_user_id
 from homeserver.rooms.head import MEMBER, Head, Proposal
 from homeserver.rooms.registry import Registry
@@ -22,13 +29,14 @@ from storage import memberships as store
 
 Profile = dict[str, Any]
 ProfileOf = Callable[[str], Awaitable[Profile]]
-BlocksInvites = Callable[[str], Awaitable[bool]]
+BlocksInvites = Callable[[str, str], Awaitable[bool]]
+"""(invited user, sender)."""
 
 
 class MembershipVerbs:
     """Each verb returns when the membership is committed. `profile_of` gives displayname and avatar_url.
 
-    `elsewhere` is None on a server that does not federate.
+    `elsewhere` is None on a server that does not federate. Invites by `notices_user` are the server's own.
     """
 
     def __init__(
@@ -37,8 +45,10 @@ class MembershipVerbs:
         profile_of: ProfileOf,
         blocks_invites: BlocksInvites,
         elsewhere: RemoteMembership | None = None,
+        notices_user: str | None = None,
     ) -> None:
         self._registry = registry
+        self.notices_user = notices_user
         self._own = registry.identity.server_name
         self._elsewhere = elsewhere
         self.vouching = Vouching(registry)
@@ -127,6 +137,7 @@ class MembershipVerbs:
                 return
             if membership is None:
                 raise Forbidden("You are not in this room.")
+            await self._require_may_leave(room_id, user_id)
             try:
                 await self._set(room_id, user_id, user_id, "leave", reason, guard=_unless(user_id, "leave"))
             except _Done:
@@ -157,7 +168,7 @@ class MembershipVerbs:
         room = await self._room_of_member(room_id, sender)
         if room.tip.membership(target) == "join":
             raise Forbidden("They are in the room already.")
-        await self._require_invitable(target)
+        await self._require_invitable(target, sender)
         if self._registry.memberships.is_local(target):
             await self._set(room_id, sender, target, "invite", reason, content)
         else:
@@ -316,13 +327,19 @@ class MembershipVerbs:
         if rules is None or rules.get("guest_access") != "can_join":
             raise GuestAccessForbidden("Guests may not join this room.")
 
-    async def _require_invitable(self, user_id: str) -> None:
+    async def _require_may_leave(self, room_id: str, user_id: str) -> None:
+        """https://spec.matrix.org/v1.19/client-server-api/#server-notices"""
+        row = (await self._registry.memberships.of(user_id)).get(room_id)
+        if row is not None and row.membership == "invite" and row.sender == self.notices_user:
+            raise CannotLeaveServerNoticeRoom("What the server has to say can be left, but not declined.")
+
+    async def _require_invitable(self, user_id: str, sender: str) -> None:
         self._require_user_id(user_id)
         if not self._registry.memberships.is_local(user_id):
             if self._elsewhere is None:
                 raise Forbidden("Users of other servers cannot be invited: this server does not federate.")
             self._elsewhere.require_invitable(user_id)
-        elif await self._blocks_invites(user_id):
+        elif await self._blocks_invites(user_id, sender):
             raise InviteBlocked(f"{user_id} does not want to be invited.")
 
     def _require_user_id(self, user_id: str) -> None:

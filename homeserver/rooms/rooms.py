@@ -47,8 +47,9 @@ class Rooms(MembershipVerbs):
         default_version: str,
         blocks_invites: BlocksInvites,
         elsewhere: RemoteMembership | None = None,
+        notices_user: str | None = None,
     ) -> None:
-        super().__init__(registry, profile_of, blocks_invites, elsewhere)
+        super().__init__(registry, profile_of, blocks_invites, elsewhere, notices_user)
         self._db = db
         self._aliases = aliases
         self._default_version = default_version
@@ -124,7 +125,7 @@ class Rooms(MembershipVerbs):
             if await self._aliases.is_taken(alias):
                 raise RoomInUse("That alias is taken.")
         for invitee in options.invite:
-            await self._require_invitable(invitee)
+            await self._require_invitable(invitee, user_id)
         local = [each for each in {user_id, *options.invite} if self.memberships.is_local(each)]
         profiles = {each: await self._profile_of(each) for each in local}
         planned = plan(user_id, options, self._default_version, profiles, alias)
@@ -256,7 +257,9 @@ class Rooms(MembershipVerbs):
             raise BadJson("A member event has a membership.")
         self._require_user_id(target)
         if membership == "invite":
-            await self._require_invitable(target)
+            await self._require_invitable(target, sender)
+        if membership == "leave" and sender == target:
+            await self._require_may_leave(room.room_id, target)
         content = {key: value for key, value in content.items() if key != VOUCHER}
         if membership == "invite" and not self.memberships.is_local(target):
             await self._room_of_member(room.room_id, sender)

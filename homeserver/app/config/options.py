@@ -25,6 +25,7 @@ from homeserver.app.config.sections import (
     RateLimit,
     RateLimitTier,
     Rendezvous,
+    ServerNotices,
     TrustedKeyServer,
     UiAuth,
     UserDirectory,
@@ -255,6 +256,16 @@ class Config:
     )
     enable_search: bool = option(
         True, "Whether people can search the messages of their rooms. It costs an index of all that was said."
+    )
+    server_notices: ServerNotices | None = option(
+        None,
+        "What you have to tell people, in a room for each of them: see POST "
+        "/_synapse/admin/v1/send_server_notice.",
+        example={
+            "system_mxid_localpart": "notices",
+            "system_mxid_display_name": "Server Notices",
+            "room_name": "Server Notices",
+        },
     )
     user_directory: UserDirectory = option(UserDirectory(), "Finding people by name.")
     limit_remote_rooms: LimitRemoteRooms = option(

@@ -151,6 +151,20 @@ class Presence:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ServerNotices:
+    system_mxid_localpart: str = option(
+        doc="the local part of the user who says it; an account for the server alone",
+        limits={"pattern": "^[a-z0-9._=/+-]{1,100}$", "expected": "the local part of a user ID"},
+    )
+    system_mxid_display_name: str | None = option(None, "that user's display name")
+    system_mxid_avatar_url: str | None = option(None, "that user's picture, an mxc:// URI")
+    room_name: str | None = option("Server Notices", "what the room is called")
+    room_avatar_url: str | None = option(None, "the room's picture, an mxc:// URI")
+    room_topic: str | None = option(None, "the room's topic")
+    auto_join: bool = option(False, "whether people are in the room at once, instead of being invited")
+
+
+@dataclass(frozen=True, kw_only=True)
 class UserDirectory:
     enabled: bool = option(True, "whether people can be searched by name")
     search_all_users: bool = option(
