@@ -15,7 +15,7 @@ from homeserver.accounts.profiles import AVATAR_URL, DISPLAYNAME, Profiles
 from homeserver.accounts.tags import Tags
 from homeserver.errors import InvalidParam
 from homeserver.rooms.create import CreateOptions, StateToSet, topic_content
-from homeserver.rooms.registry import Room
+from homeserver.rooms.room import Room
 from homeserver.rooms.rooms import Rooms
 from homeserver.rooms.turns import Turns
 from storage import memberships as store

@@ -71,7 +71,9 @@ class RoomsPart:
         answer.join = await self._joined.parts(request, window, visits, ignored)
         for row in rows:
             if row.membership == "invite" and row.position > window.after:
-                if row.sender in ignored or await self._account_data.blocks_invites(request.user_id, row.sender):
+                if row.sender in ignored:
+                    continue
+                if await self._account_data.blocks_invites(request.user_id, row.sender):
                     continue
                 answer.invite[row.room_id] = {"invite_state": {"events": _stripped(row)}}
             elif row.membership == "knock" and row.position > window.after:

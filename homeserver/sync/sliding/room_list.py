@@ -116,7 +116,8 @@ class RoomList:
         await self._look_back(user_id, [row for row in rows if row.membership in ("leave", "ban")], upto)
         entries = []
         for row in rows:
-            if row.membership == "invite" and (row.sender in ignored or (labels.blocks_invites and row.sender != self._rooms.notices_user)):
+            blocked = labels.blocks_invites and row.sender != self._rooms.notices_user
+            if row.membership == "invite" and (row.sender in ignored or blocked):
                 continue
             if row.membership not in PRESENT and not self._stays_listed(row, state, window.after):
                 continue

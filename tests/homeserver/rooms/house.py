@@ -68,7 +68,7 @@ class House:
         self.public_rooms = PublicRooms(database)
         self.history = History(self.registry, self._ignored_users)
 
-    async def _blocks_invites(self, user_id: str) -> bool:
+    async def _blocks_invites(self, user_id: str, sender: str) -> bool:
         return False
 
     async def _profile(self, user_id: str) -> dict[str, Any]:
