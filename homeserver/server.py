@@ -82,6 +82,7 @@ class PublicFacts:
     extra_well_known_client_content: Mapping[str, Any] = field(default_factory=dict)
     allow_public_rooms_without_auth: bool = False
     require_auth_for_profile_requests: bool = False
+    forget_rooms_on_leave: bool = False
     max_event_delay_ms: int | None = None
     well_known_support: Mapping[str, Any] = field(default_factory=dict)
     policy_server_public_keys: Mapping[str, str] = field(default_factory=dict)

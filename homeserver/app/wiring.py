@@ -151,7 +151,7 @@ def build(config: Config, engine: Engine, signing_key: SigningKey, reactor: Any,
         return {key: profile[key] for key in ("displayname", "avatar_url") if profile.get(key) is not None}
 
     # rooms
-    memberships = Memberships(db, name)
+    memberships = Memberships(db, name, forget_left=config.forget_rooms_on_leave)
     events = EventStore(db, config.event_cache_size)
     push_rules = PushRules(db)
     subscribers = Subscribers(db)
@@ -447,6 +447,7 @@ def _public_facts(config: Config) -> PublicFacts:
         extra_well_known_client_content=config.extra_well_known_client_content,
         allow_public_rooms_without_auth=config.allow_public_rooms_without_auth,
         require_auth_for_profile_requests=config.require_auth_for_profile_requests,
+        forget_rooms_on_leave=config.forget_rooms_on_leave,
         max_event_delay_ms=config.max_event_delay_duration,
         well_known_support=config.well_known_support,
         policy_server_public_keys=config.policy_server_public_keys,

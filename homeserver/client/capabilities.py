@@ -33,6 +33,6 @@ def capabilities(server: Server, me: Requester) -> dict[str, Any]:
             "m.set_avatar_url": {"enabled": True},
             "m.3pid_changes": {"enabled": False},
             "org.matrix.msc4140.delayed_events": delayed_events.capability(server.config.max_event_delay_ms),
-            "m.forget_forced_upon_leave": {"enabled": False},
+            "m.forget_forced_upon_leave": {"enabled": server.config.forget_rooms_on_leave},
         }
     }

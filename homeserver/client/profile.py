@@ -43,14 +43,12 @@ async def get_profile_field(server: Server, me: Requester | None, req: ProfileFi
 @put(_FIELD, auth=USER, rate="profile", guests=True, writes=True, aliases=[_UNSTABLE_FIELD])
 async def set_profile_field(server: Server, me: Requester, req: SetProfileField) -> None:
     _require_own(me, req)
-    if me.is_guest and req.key_name != DISPLAYNAME:
-        raise GuestAccessForbidden("Guests may only change their display name.")
     if req.key_name not in req.content:
         raise MissingParam(f"The body has no '{req.key_name}'.")
     await server.profiles.set_field(me.user_id, req.key_name, req.content[req.key_name])
 
 
-@delete(_FIELD, auth=USER, rate="profile", writes=True, aliases=[_UNSTABLE_FIELD])
+@delete(_FIELD, auth=USER, rate="profile", guests=True, writes=True, aliases=[_UNSTABLE_FIELD])
 async def delete_profile_field(server: Server, me: Requester, req: ProfileField) -> None:
     _require_own(me, req)
     await server.profiles.delete_field(me.user_id, req.key_name)
@@ -64,3 +62,5 @@ def _require_allowed_to_look(server: Server, me: Requester | None) -> None:
 def _require_own(me: Requester, req: ProfileField) -> None:
     if req.user_id != me.user_id:
         raise Forbidden("You can only change your own profile.")
+    if me.is_guest and req.key_name != DISPLAYNAME:
+        raise GuestAccessForbidden("Guests may only change their display name.")

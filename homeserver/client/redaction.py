@@ -20,10 +20,7 @@ class Redact(Request, kw_only=True):
 
 @put("/_matrix/client/v3/rooms/{room_id}/redact/{event_id}/{txn_id}", auth=USER, rate="message")
 async def redact_event(server: Server, me: Requester, req: Redact) -> dict[str, Any]:
-    if me.is_suspended:
-        target = await server.events.get(req.event_id)
-        if target is None or target.event.sender != me.user_id:
-            raise UserSuspended
+    await require_own_if_suspended(server, me, req.event_id)
     event_id = await server.rooms.redact(
         req.room_id,
         me.user_id,
@@ -34,3 +31,10 @@ async def redact_event(server: Server, me: Requester, req: Redact) -> dict[str, 
         admin=me.is_admin,
     )
     return {"event_id": event_id}
+
+
+async def require_own_if_suspended(server: Server, me: Requester, event_id: Any) -> None:
+    if me.is_suspended:
+        target = await server.events.get(event_id) if isinstance(event_id, str) else None
+        if target is None or target.event.sender != me.user_id:
+            raise UserSuspended

@@ -137,7 +137,8 @@ class MembershipVerbs:
                 return
             if membership is None:
                 raise Forbidden("You are not in this room.")
-            await self._require_may_leave(room_id, user_id)
+            if membership == "invite":
+                await self._require_may_decline(room_id, user_id)
             try:
                 await self._set(room_id, user_id, user_id, "leave", reason, guard=_unless(user_id, "leave"))
             except _Done:
@@ -327,7 +328,7 @@ class MembershipVerbs:
         if rules is None or rules.get("guest_access") != "can_join":
             raise GuestAccessForbidden("Guests may not join this room.")
 
-    async def _require_may_leave(self, room_id: str, user_id: str) -> None:
+    async def _require_may_decline(self, room_id: str, user_id: str) -> None:
         """https://spec.matrix.org/v1.19/client-server-api/#server-notices"""
         row = (await self._registry.memberships.of(user_id)).get(room_id)
         if row is not None and row.membership == "invite" and row.sender == self.notices_user:

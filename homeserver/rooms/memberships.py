@@ -19,9 +19,15 @@ Listener = Callable[[Membership], None]
 
 
 class Memberships:
-    """`of(user)` gives every membership of a user; `local_members(room)` those of a room in memory."""
+    """`of(user)` gives every membership of a user; `local_members(room)` those of a room in memory.
 
-    def __init__(self, db: Database, server_name: str, users: int = 20_000) -> None:
+    `forget_left`: what was left counts as forgotten, whatever stands in the database.
+    """
+
+    def __init__(
+        self, db: Database, server_name: str, users: int = 20_000, *, forget_left: bool = False
+    ) -> None:
+        self._forget_left = forget_left
         self._db = db
         self._server_name = server_name
         self._most_users = users
@@ -44,6 +50,9 @@ class Memberships:
         self._loads.setdefault(user_id, []).append(meanwhile)
         try:
             rows = await self._db.read(memberships.of_user, user_id)
+            if self._forget_left:
+                for room_id in list(rows):
+                    _mark_forgotten(room_id, rows)
         finally:
             # By identity: another load may have heard of just the same changes, or of none.
             others = [each for each in self._loads[user_id] if each is not meanwhile]
@@ -96,6 +105,8 @@ class Memberships:
 
     def _apply(self, row: Membership) -> None:
         self._change(row.user_id, partial(_put, row))
+        if self._forget_left:
+            self._forget(row.user_id, row.room_id)
         members = self._rooms.get(row.room_id)
         if members is not None and self.is_local(row.user_id):
             if row.membership == "join":

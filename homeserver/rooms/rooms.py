@@ -258,8 +258,8 @@ class Rooms(MembershipVerbs):
         self._require_user_id(target)
         if membership == "invite":
             await self._require_invitable(target, sender)
-        if membership == "leave" and sender == target:
-            await self._require_may_leave(room.room_id, target)
+        if membership == "leave" and sender == target and room.tip.membership(target) == "invite":
+            await self._require_may_decline(room.room_id, target)
         content = {key: value for key, value in content.items() if key != VOUCHER}
         if membership == "invite" and not self.memberships.is_local(target):
             await self._room_of_member(room.room_id, sender)

@@ -78,7 +78,7 @@ class RoomsPart:
                 answer.invite[row.room_id] = {"invite_state": {"events": _stripped(row)}}
             elif row.membership == "knock" and row.position > window.after:
                 answer.knock[row.room_id] = {"knock_state": {"events": _stripped(row)}}
-            elif row.membership in ("leave", "ban") and not row.forgotten:
+            elif row.membership in ("leave", "ban"):
                 await self._add_left(answer, request, window, row, pasts, ignored, room_data)
         if window.since is None:
             return []
@@ -174,7 +174,7 @@ class RoomsPart:
     ) -> None:
         past = pasts.get(row.room_id)
         if window.since is None:
-            if not request.filter.room.include_leave:
+            if row.forgotten or not request.filter.room.include_leave:
                 return
         elif past is None or not past.has_left:
             return

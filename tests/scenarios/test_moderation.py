@@ -36,11 +36,14 @@ def test_suspended_people_read_leave_and_take_back(server: HearthServer) -> None
         bob.post("/createRoom", {}),
         bob.put(f"/profile/{quote(bob.user_id, safe='')}/displayname", {"displayname": "x"}),
         bob.put(f"{room}/redact/{quote(hers, safe='')}/t1", {}),
+        bob.put(f"{room}/send/m.room.redaction/t3", {"redacts": hers}),
+        bob.put(f"{room}/send/m.room.redaction/t4", {"redacts": 7}),
     ):
         refused(response, 403, "M_USER_SUSPENDED")
     assert "hm" in [event["content"].get("body") for event in bob.timeline(room_id)]
     server.login(bob.user_id)
     ok(bob.put(f"{room}/redact/{quote(mine, safe='')}/t2", {}))
+    ok(bob.put(f"{room}/send/m.room.redaction/t5", {"redacts": mine}))
     bob.leave(room_id)
     set_flag(admin, "suspend", bob, False)
     bob.join(other)

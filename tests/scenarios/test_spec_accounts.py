@@ -380,6 +380,7 @@ class TestGuests:
         guest.send(open_room, {"any": "type"}, "org.example.any")
         me = quote(guest.user_id)
         ok(guest.put(f"/profile/{me}/displayname", {"displayname": "Visitor"}))
+        ok(guest.delete(f"/profile/{me}/displayname"))
         for path in ("/sync", "/devices", f"/devices/{guest.device_id}", f"{room_path(open_room)}/state"):
             assert guest.get(path).status_code == 200, path
         ok(guest.get(f"{room_path(open_room)}/messages", dir="b"))
@@ -392,6 +393,7 @@ class TestGuests:
         for response in (
             guest.post("/createRoom", {}),
             guest.put(f"/profile/{me}/avatar_url", {"avatar_url": "mxc://a/b"}),
+            guest.delete(f"/profile/{me}/avatar_url"),
             guest.put(f"/user/{me}/account_data/m.x", {}),
             guest.get("/pushrules/"),
             guest.post("/publicRooms", {}),

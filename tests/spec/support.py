@@ -18,7 +18,30 @@ from homeserver.http.endpoint import ROUTES, Endpoint
 PACKAGES = ("homeserver.client", "homeserver.admin", "federation.server")
 
 # Operations that others serve and Hearth calls, by their operation name, once it does.
-CALLED: frozenset[str] = frozenset()
+CALLED = frozenset({"askPolicyServerToSign"})
+
+# Served as the two kinds of queries that there are, each an operation of its own.
+IN_PARTS = frozenset({"queryInfo"})
+
+# What is missing, by API and file of the specification (or by API), and in which round it comes.
+MEDIA, PUSHERS, SIGN_ON = "media", "pushers", "single sign-on and OAuth"
+ADDRESSES, BRIDGES = "e-mail and phone", "application services"
+LATER = {
+    ("client-server", "content-repo"): MEDIA,
+    ("client-server", "authed-content-repo"): MEDIA,
+    ("server-server", "content_repository"): MEDIA,
+    ("client-server", "pusher"): PUSHERS,
+    ("push-gateway", ""): PUSHERS,
+    ("client-server", "sso_login_redirect"): SIGN_ON,
+    ("client-server", "oauth_server_metadata"): SIGN_ON,
+    ("client-server", "administrative_contact"): ADDRESSES,
+    ("client-server", "password_management"): ADDRESSES,
+    ("client-server", "registration"): ADDRESSES,
+    ("client-server", "appservice_ping"): BRIDGES,
+    ("client-server", "appservice_room_directory"): BRIDGES,
+    ("client-server", "third_party_lookup"): BRIDGES,
+    ("application-service", ""): BRIDGES,
+}
 
 APIS = {
     "client-server": "Client-server API",
@@ -73,7 +96,12 @@ def anonymous(path: str) -> str:
 def is_supported(operation: Operation, served: dict[Route, Endpoint]) -> bool:
     if operation.api in OUTGOING:
         return operation.name in CALLED
-    return operation.route in served
+    return operation.route in served or operation.name in CALLED | IN_PARTS
+
+
+def later(operation: Operation) -> str | None:
+    """In which round a missing operation comes."""
+    return LATER.get((operation.api, operation.file)) or LATER.get((operation.api, ""))
 
 
 def beyond(served: Iterable[Endpoint]) -> list[Endpoint]:
@@ -94,7 +122,7 @@ def page() -> str:
         "# What is served of Matrix v1.19",
         "",
         "Written by `make spec-support` from the declared endpoints; a test holds it equal. Deprecated",
-        "operations are in *italics*.",
+        "operations are in *italics*. What is missing names the round of work that it belongs to.",
         "",
         "| API | operations | served |",
         "| --- | ---: | ---: |",
@@ -114,7 +142,7 @@ def page() -> str:
 
 def _row(operation: Operation, supported: bool) -> str:
     name = f"*{operation.name}*" if operation.deprecated else operation.name
-    mark = "yes" if supported else "–"
+    mark = "yes" if supported else f"later: {later(operation)}"
     return f"| {mark} | {name} | `{operation.method} {operation.path}` | {operation.file} |"
 
 

@@ -5,7 +5,16 @@ from pathlib import Path
 import pytest
 
 from homeserver.http.endpoint import OPEN, Endpoint
-from tests.spec.support import beyond, endpoints, operations, page, routes
+from tests.spec.support import (
+    LATER,
+    beyond,
+    endpoints,
+    is_supported,
+    later,
+    operations,
+    page,
+    routes,
+)
 
 PAGE = Path(__file__).parents[2] / "docs" / "spec-support.md"
 OWN_PREFIXES = (
@@ -38,6 +47,15 @@ def test_the_list_is_complete() -> None:
 
 def test_the_committed_page_is_the_generated_one() -> None:
     assert PAGE.read_text() == page(), "run: make spec-support"
+
+
+def test_what_is_missing_has_its_round() -> None:
+    served = routes(endpoints())
+    missing = [operation for operation in operations() if not is_supported(operation, served)]
+    assert [operation for operation in missing if later(operation) is None] == []
+    used = {(operation.api, operation.file) for operation in missing}
+    used |= {(operation.api, "") for operation in missing}
+    assert not LATER.keys() - used, "what is there now"
 
 
 def test_nothing_is_served_open_that_the_specification_closes() -> None:

@@ -248,6 +248,9 @@ class Config:
     require_auth_for_profile_requests: bool = option(
         False, "Whether display names and pictures are shown to people with an account only."
     )
+    forget_rooms_on_leave: bool = option(
+        False, "Whether rooms are forgotten as soon as they are left, so that nobody has to do both."
+    )
     max_event_delay_duration: Milliseconds | None = option(
         86_400_000,
         "How far ahead people may schedule events; null if not at all. Calls need it: clients schedule that "
