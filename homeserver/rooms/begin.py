@@ -11,12 +11,14 @@ A room may come with part of its state (`partial`): see `partial_state`.
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from immutables import Map
 
 from homeserver.errors import RemoteError
 from homeserver.protocol.auth_rules import AuthError
 from homeserver.protocol.events import Event
+from homeserver.protocol.ids import server_of
 from homeserver.protocol.power_levels import PowerLevels
 from homeserver.rooms import judgement
 from homeserver.rooms.gaps import entries_of
@@ -27,6 +29,7 @@ from homeserver.rooms.head import (
     POWER_LEVELS,
     Committed,
     Head,
+    MemberCounts,
     count_members,
     local_users,
     membership_row,
@@ -35,12 +38,13 @@ from homeserver.rooms.outliers import Outliers
 from homeserver.rooms.registry import Registry
 from homeserver.rooms.remote import RemoteJoin
 from homeserver.rooms.room import Batch, Room
-from homeserver.rooms.state import EMPTY, StateEntry, StateKey
+from homeserver.rooms.state import EMPTY, NewSnapshot, RoomState, StateEntry, StateKey
 from storage import graph
 from storage import memberships as membership_rows
 from storage import rooms as room_rows
-from storage.database import Transaction
+from storage.database import Identifiers, Transaction
 from storage.events import REJECTED, StoredEvent
+from storage.memberships import Membership
 from storage.rooms import Append
 
 
@@ -49,14 +53,15 @@ async def begin(registry: Registry, outliers: Outliers, join: RemoteJoin) -> Non
     event = join.event
     nid = await _number(registry, join)
     found = await outliers.add(nid, event.room_id, [*join.state, *join.auth_chain])
-    state = [found[each.event_id] for each in join.state if each.event_id in found]
-    entries = entries_of(join.server, event.room_id, state)
-    events = {stored.event_id: stored.event for stored in found.values() if stored.status != REJECTED}
-    create = events[entries[CREATE].event_id]
-    if str(create.content.get("room_version", "1")) != event.version.id:
-        raise RemoteError(f"{join.server} gave a room of another version.")
-    _judge(join, entries, events, create)
-    await _enter(registry, join, nid, entries, events, create)
+    known = await registry.events.get(event.event_id)
+    number = known.nid if known is not None else registry.db.ids.event()
+    # What fifty thousand members take a second for happens on a thread.
+    own = registry.identity.server_name
+    taken = await registry.db.read(_take_over, registry.db.ids, join, found, number, own)
+    stored = StoredEvent(
+        event, number, nid, None, taken.before.snapshot, taken.after.snapshot, replaces=taken.replaces
+    )
+    await _enter(registry, join, taken, stored, known=known is not None)
 
 
 async def _number(registry: Registry, join: RemoteJoin) -> int:
@@ -67,6 +72,70 @@ async def _number(registry: Registry, join: RemoteJoin) -> int:
     if known is None or known[1] != version:
         raise RemoteError(f"{join.server} gave a room of another version.")
     return known[0]
+
+
+@dataclass(frozen=True, slots=True)
+class TakenOver:
+    """The state before the join and after it, its events but for rejected ones, and what follows from them.
+
+    `rows` are the memberships of all others; `local` those among them that are users of ours.
+    """
+
+    before: RoomState
+    after: RoomState
+    new_snapshots: list[NewSnapshot]
+    events: Mapping[str, Event]
+    create: Event
+    counted: MemberCounts
+    rows: list[Membership]
+    local: list[Membership]
+    replaces: str | None
+
+    def state_event(self, key: StateKey) -> Event | None:
+        entry = self.before.entries.get(key)
+        return self.events.get(entry.event_id) if entry is not None else None
+
+
+def _take_over(
+    tx: Transaction,
+    ids: Identifiers,
+    join: RemoteJoin,
+    found: Mapping[str, StoredEvent],
+    number: int,
+    own: str,
+) -> TakenOver:
+    event = join.event
+    state = [found[each.event_id] for each in join.state if each.event_id in found]
+    entries = entries_of(join.server, event.room_id, state)
+    events = {stored.event_id: stored.event for stored in found.values() if stored.status != REJECTED}
+    create = events[entries[CREATE].event_id]
+    if str(create.content.get("room_version", "1")) != event.version.id:
+        raise RemoteError(f"{join.server} gave a room of another version.")
+    _judge(join, entries, events, create)
+    before, first = EMPTY.changed_to(entries, ids.snapshot())
+    key = event.key or (MEMBER, event.sender)
+    after, second = before.with_event(key, StateEntry(number, event.event_id, "join"), ids.snapshot())
+
+    def state_event(key: StateKey) -> Event | None:
+        entry = entries.get(key)
+        return events.get(entry.event_id) if entry is not None else None
+
+    rows = [
+        membership_row(events[entry.event_id], None, state_event)
+        for (type, user_id), entry in entries.items()
+        if type == MEMBER and user_id != event.state_key
+    ]
+    return TakenOver(
+        before=before,
+        after=after,
+        new_snapshots=[new for new in (first, second) if new is not None],
+        events=events,
+        create=create,
+        counted=count_members(after),
+        rows=rows,
+        local=[row for row in rows if server_of(row.user_id) == own],
+        replaces=entries[key].event_id if key in entries else None,
+    )
 
 
 def _judge(
@@ -84,61 +153,37 @@ def _judge(
 
 
 async def _enter(
-    registry: Registry,
-    join: RemoteJoin,
-    nid: int,
-    entries: Mapping[StateKey, StateEntry],
-    events: Mapping[str, Event],
-    create: Event,
+    registry: Registry, join: RemoteJoin, taken: TakenOver, stored: StoredEvent, *, known: bool
 ) -> None:
-    event, ids, own = join.event, registry.db.ids, registry.identity.server_name
-    before, first = EMPTY.changed_to(entries, ids.snapshot())
-    known = await registry.events.get(event.event_id)
-    number = known.nid if known is not None else ids.event()
-    key = event.key or (MEMBER, event.sender)
-    after, second = before.with_event(key, StateEntry(number, event.event_id, "join"), ids.snapshot())
-    power_entry = entries.get(POWER_LEVELS)
-    power = PowerLevels.of(
-        event.version, create, events.get(power_entry.event_id) if power_entry is not None else None
-    )
-    joined, invited, servers = count_members(after)
+    event, nid, own = join.event, stored.room, registry.identity.server_name
+    power = PowerLevels.of(event.version, taken.create, taken.state_event(POWER_LEVELS))
+    joined, invited, servers = taken.counted
     if join.partial:
         servers = Map({**dict.fromkeys(join.servers, 1), **servers})
-    head = Head(after, (event.event_id,), event.depth, create, power, joined, invited, servers)
-
-    def state_event(key: StateKey) -> Event | None:
-        entry = entries.get(key)
-        return events.get(entry.event_id) if entry is not None else None
-
-    rows = [
-        membership_row(events[entry.event_id], None, state_event)
-        for (type, user_id), entry in entries.items()
-        if type == MEMBER and user_id != event.state_key
-    ]
+    head = Head(
+        taken.after, (event.event_id,), event.depth, taken.create, power, joined, invited, servers
+    )
     was = (await registry.memberships.of(event.sender)).get(event.room_id)
-    own_row = membership_row(event, was.membership if was is not None else None, state_event)
+    own_row = membership_row(event, was.membership if was is not None else None, taken.state_event)
+    rows = taken.rows
     room = Room(nid, event.room_id, event.version, BEFORE_CREATION, 0)
     room.partial = join.partial
-    stored = StoredEvent(
-        event, number, nid, None, before.snapshot, after.snapshot,
-        replaces=entries[key].event_id if key in entries else None,
-    )  # fmt: skip
     stored.notify, stored.thread, push = registry.outcomes(event, head)
     others = [server for server in servers if server != own]
     append = Append(
         stored=stored,
         room_id=event.room_id,
         version=event.version.id,
-        snapshot=after.snapshot,
+        snapshot=taken.after.snapshot,
         depth=event.depth,
         extremities=head.extremities,
-        new_snapshots=[new for new in (first, second) if new is not None],
+        new_snapshots=taken.new_snapshots,
         memberships=[*rows, own_row],
-        users=local_users([*rows, own_row], own),
+        users=local_users([*taken.local, own_row], own),
         redacts=None,
         push=push,
         announced=Committed(stored, head, own_row, push, changed=rows, previous_servers=servers),
-        known=known is not None,
+        known=known,
         missing=event.prev_events,
     )
 
@@ -151,10 +196,9 @@ async def _enter(
             graph.set_whole(tx, nid)
             membership_rows.end_others(tx, room_id, [row.user_id for row in (*rows, own_row)], position)
 
-    registry.adopt(room, [row.user_id for row in rows if row.membership == "join"])
-    await registry.submit(
-        room, Batch(head, [append], events={event.event_id: stored}, states={event.event_id: after}), also
-    )
+    registry.adopt(room, [row.user_id for row in taken.local if row.membership == "join"])
+    events, states = {event.event_id: stored}, {event.event_id: taken.after}
+    await registry.submit(room, Batch(head, [append], events=events, states=states), also)
 
 
 def servers_to_ask(room: Room, own: str) -> list[str]:

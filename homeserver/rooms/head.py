@@ -90,7 +90,10 @@ class Head:
 BEFORE_CREATION = Head(EMPTY, (), 0, None, None, 0, 0)
 
 
-def count_members(state: RoomState) -> "tuple[int, int, Map[str, int]]":
+MemberCounts = tuple[int, int, "Map[str, int]"]
+
+
+def count_members(state: RoomState) -> MemberCounts:
     """How many are joined and invited, and how many of each server are joined."""
     joined = invited = 0
     servers: dict[str, int] = {}

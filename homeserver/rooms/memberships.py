@@ -91,17 +91,23 @@ class Memberships:
         for change in changes:
             if change.stream == "event":
                 news = change.data
+                rows: list[Membership] = []
                 if isinstance(news, Committed | OutOfBand):
                     rows = [news.membership] if news.membership is not None else []
                     if isinstance(news, Committed):
                         rows += news.changed
-                    for row in rows:
-                        self._apply(replace(row, position=change.position))
                 elif isinstance(news, StateCompleted):
-                    for row in news.memberships:
+                    rows = [*news.memberships]
+                for number, row in enumerate(rows):
+                    # Whoever listens hears of the room once at least.
+                    if not number or self._concerns_us(row.user_id):
                         self._apply(replace(row, position=change.position))
             elif change.stream == "forget":
                 self._forget(*change.data)
+
+    def _concerns_us(self, user_id: str) -> bool:
+        """Of a room that is joined fifty thousand come at once, of whom nobody here has asked."""
+        return user_id in self._users or user_id in self._loads or self.is_local(user_id)
 
     def _apply(self, row: Membership) -> None:
         self._change(row.user_id, partial(_put, row))

@@ -13,7 +13,7 @@ waits for it.
 """
 
 import functools
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -31,7 +31,7 @@ from homeserver.rooms.placement import Known
 from homeserver.rooms.registry import Registry
 from homeserver.rooms.remote import RemoteRooms
 from homeserver.rooms.room import Batch, Room, RoomMovedOn
-from homeserver.rooms.state import RoomState, StateEntry, StateKey
+from homeserver.rooms.state import RoomState, StateEntry
 from homeserver.rooms.turns import Turns
 from storage import events as event_rows
 from storage import graph, snapshots, state_at
@@ -137,10 +137,8 @@ class PartialState:
                 state, chain = await self._remote.state(server, room_id, room.version, event_id)
                 async with self._turns.of(room_id):
                     found = await self._outliers.add(room.nid, room_id, [*state, *chain])
-                    stored = [found[each.event_id] for each in state if each.event_id in found]
-                    entries = entries_of(server, room_id, stored)
-                    events = {each.event_id: each for each in stored}
-                    await self._enter(room_id, event_id, entries, events)
+                    given = [found[each.event_id] for each in state if each.event_id in found]
+                    await self._enter(server, room_id, event_id, given)
             except (RemoteError, RoomMovedOn) as error:
                 log.info("{server} gives no whole state of {room}: {error}", server=server, room=room_id,
                          error=error)  # fmt: skip
@@ -149,11 +147,7 @@ class PartialState:
         return False
 
     async def _enter(
-        self,
-        room_id: str,
-        event_id: str,
-        entries: Mapping[StateKey, StateEntry],
-        events: Mapping[str, StoredEvent],
+        self, server: str, room_id: str, event_id: str, given: Sequence[StoredEvent]
     ) -> None:
         """Adds what is missing to the state before the join, and so to all that stand on it."""
         room = await self._registry.get(room_id)
@@ -163,20 +157,13 @@ class PartialState:
         held = room.held = room.held or []
         try:
             await self._registry.settled(room)
-            missing = {
-                key: entry for key, entry in entries.items()
-                if key[0] == MEMBER and key not in room.tip.state.entries
-            }  # fmt: skip
-            rows = [
-                membership_row(events[entry.event_id].event, None, lambda key: None)
-                for entry in missing.values()
-            ]
-            numbers = [entry.nid for key, entry in entries.items() if key[0] == MEMBER]
-            come = {_server(row.user_id) for row in rows if row.membership == "join"}
+            # On a thread, for there may be very many.
+            numbers, rows = await self._registry.db.read(_missing, server, room.tip.state, room_id, given)
             before = join.state_before
 
             def also(tx: Transaction, room_id: str) -> None:
                 snapshots.add_to_roots(tx, room.nid, before, numbers)
+                come = {_server(row.user_id) for row in rows if row.membership == "join"}
                 told = StateCompleted(room_id, rows)
                 users = local_users(rows, self._server_name)
                 position = tx.announce("event", rooms=(room_id,), users=users, data=told)
@@ -270,6 +257,21 @@ class PartialState:
                 return StateEntry(replaced.nid, replaced.event_id, replaced.event.membership)
             stored = replaced
         return None
+
+
+def _missing(
+    tx: Transaction, server: str, known: RoomState, room_id: str, given: Sequence[StoredEvent]
+) -> tuple[list[int], list[Membership]]:
+    """The numbers of all member events that a server gave, and rows for those that the state lacks."""
+    entries = entries_of(server, room_id, given)
+    events = {stored.event_id: stored.event for stored in given}
+    members = {key: entry for key, entry in entries.items() if key[0] == MEMBER}
+    rows = [
+        membership_row(events[entry.event_id], None, lambda key: None)
+        for key, entry in members.items()
+        if key not in known.entries
+    ]
+    return [entry.nid for entry in members.values()], rows
 
 
 def _hiding(room: Room, failed: Sequence[StoredEvent], state: RoomState, new: Any) -> Any:

@@ -32,6 +32,7 @@ from homeserver.rooms.head import (
     Draft,
     Head,
     Identity,
+    MemberCounts,
     Outcomes,
     OutOfBand,
     Proposal,
@@ -47,7 +48,6 @@ from storage import rooms as store
 from storage.database import Change, Database, Transaction
 from storage.events import StoredEvent
 from storage.rooms import RoomRow
-from storage.snapshots import Layer
 from storage.writer import Abandoned
 
 
@@ -101,12 +101,12 @@ class Registry:
                 return room
         self._loading[room_id] = []
         try:
-            loaded = await self.db.read(store.load, room_id)
+            loaded = await self.db.read(_load, room_id)
             if loaded is None:
                 raise NotFound("This server does not know the room.")
-            row, layers, joined = loaded
+            row, state, counted, joined = loaded
             # Nothing can be committed to a room meanwhile: it is written to only while it is in memory.
-            room = await self._assemble(row, layers)
+            room = await self._assemble(row, state, counted)
             adopted = self._rooms.get(room_id)  # joined anew, while it was read as it had been left
             if adopted is not None:
                 return adopted
@@ -298,15 +298,14 @@ class Registry:
             moved_on = isinstance(failure.value, Abandoned)
             written.errback(RoomMovedOn() if moved_on else failure)
 
-    async def _assemble(self, row: RoomRow, layers: list[Layer]) -> Room:
-        state = RoomState.from_layers(layers)
+    async def _assemble(self, row: RoomRow, state: RoomState, counted: MemberCounts) -> Room:
         version = ROOM_VERSIONS[row.version]
         wanted = {key: entry.event_id for key in (CREATE, POWER_LEVELS) if (entry := state.entries.get(key))}
         found = await self.events.many(list(wanted.values()))
         create = found[wanted[CREATE]].event
         power_event = found[wanted[POWER_LEVELS]].event if POWER_LEVELS in wanted else None
         power = PowerLevels.of(version, create, power_event)
-        head = Head(state, row.extremities, row.depth, create, power, *count_members(state))
+        head = Head(state, row.extremities, row.depth, create, power, *counted)
         room = Room(row.nid, row.room_id, version, head, row.position)
         if row.partial:
             room.partial = True
@@ -325,6 +324,16 @@ class Registry:
     def _drop(self, room: Room) -> None:
         self._rooms.pop(room.room_id, None)
         self.memberships.room_dropped(room.room_id)
+
+
+def _load(tx: Transaction, room_id: str) -> tuple[RoomRow, RoomState, MemberCounts, list[str]] | None:
+    """With all that takes time where there are many members, for this runs on a thread."""
+    loaded = store.load(tx, room_id)
+    if loaded is None:
+        return None
+    row, layers, joined = loaded
+    state = RoomState.from_layers(layers)
+    return row, state, count_members(state), joined
 
 
 def _nothing(tx: Transaction) -> None:
