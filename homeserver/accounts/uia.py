@@ -119,7 +119,7 @@ class Uia:
 
     async def _attempt(self, session: Session, auth: dict[str, Any], flows: Flows) -> MatrixError | None:
         stage = auth.get("type")
-        if stage is None or stage in session.completed:
+        if stage is None or (isinstance(stage, str) and stage in session.completed):
             return None
         so_far = [*session.completed, stage]
         if not isinstance(stage, str) or not any(list(flow)[: len(so_far)] == so_far for flow in flows):

@@ -9,12 +9,13 @@ It reads `auth` from the request's body itself. Failed attempts count against th
 """
 
 import hashlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import orjson
 
 from homeserver.accounts.requester import Requester
 from homeserver.accounts.uia import PASSWORD_FLOW, Flows, InteractiveAuth, Operation, Session
+from homeserver.errors import BadJson
 from homeserver.http.decode import decode_body
 from homeserver.http.rate_limit import RateLimiter
 from homeserver.http.request import HttpRequest
@@ -43,7 +44,7 @@ async def authenticate(
         user_id=me.user_id if me is not None else None,
         method=http.method,
         path=http.path,
-        body=hashlib.sha256(orjson.dumps(body, option=orjson.OPT_SORT_KEYS)).digest() if bind_body else b"",
+        body=_digest(body) if bind_body else b"",
     )
     limiter: RateLimiter = http.limiter
     key = me.user_id if me is not None else http.address
@@ -55,3 +56,10 @@ async def authenticate(
         if error.failed:
             limiter.spend("login_failed", key)
         raise
+
+
+def _digest(body: dict[str, Any]) -> bytes:
+    try:
+        return hashlib.sha256(orjson.dumps(body, option=orjson.OPT_SORT_KEYS)).digest()
+    except orjson.JSONEncodeError as error:  # it reads 1024 levels, and writes 254
+        raise BadJson("The request body is nested too deeply.") from error

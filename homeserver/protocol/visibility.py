@@ -46,13 +46,12 @@ def may_see(visibility: str, membership: str | None, *, joined_later: bool) -> b
     """The specification's rules 1 to 5, for the state at one event.
 
     `membership` is the reader's at the event, None where there was none; `joined_later`: did the reader
-    join at any time after the event, whether or not they left again?
+    join at any time after the event, whether or not they left again? Rule 4 is read with the sentence
+    that the section begins with: whoever never accepts the invite sees nothing (docs/decisions, 0009).
     """
     if membership == "join" or visibility == WORLD_READABLE:
         return True
-    if visibility == SHARED:
-        return joined_later
-    return visibility == INVITED and membership == "invite"
+    return joined_later and (visibility == SHARED or (visibility == INVITED and membership == "invite"))
 
 
 def may_see_event(

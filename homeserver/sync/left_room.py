@@ -2,13 +2,15 @@
 
 https://spec.matrix.org/v1.19/client-server-api/#get_matrixclientv3sync_response-200_left-room
 
-History stops at the leave, which itself is always shown.
+History stops where the last stay in the room ended. What the reader is now is always shown, whether it
+ended that stay or an invite that came after it.
 """
 
 from typing import Any, NamedTuple
 
 from homeserver.rooms.event_store import EventStore
 from homeserver.rooms.sight import Reader
+from homeserver.rooms.sight import departure as stay_end
 from homeserver.sync.event_format import EventFormat
 from homeserver.sync.request import SyncRequest
 from homeserver.sync.room_parts import (
@@ -82,7 +84,9 @@ def read_left(
 ) -> Left:
     room = reads.room_numbers(tx, [row.room_id])[row.room_id]
     reader = Reader(request.user_id, False, ignored)
-    reading = Reading(room, row.room_id, since, row.position, reader, sees_all=False)
+    stay = stay_end(tx, room, row.user_id)
+    upto = stay.position if stay is not None else 0
+    reading = Reading(room, row.room_id, since, upto, reader, sees_all=False)
     timeline = stored_timeline(tx, reading, request)
     departure = by_id(tx, [row.event_id])[row.event_id]
     if all(stored.nid != departure.nid for stored in timeline.events) and _wants(request, departure):

@@ -26,6 +26,7 @@ Schema = dict[str, Any]
 
 ODD: list[Any] = [
     *STRANGE, "\ud800", "a\udfff", float("nan"), float("inf"), -float("inf"), 1e400, "%00", "../../x",
+    json.loads("[" * 300 + "]" * 300),
     "\u202e", "🔥" * 100, {"\0": "\0"}, {"\ud800": 1}, [None] * 100, "m.direct", "null", "-1", "1e9", "*",
 ]  # fmt: skip
 # What a name means, if it is not the name of what is known itself.

@@ -226,8 +226,8 @@ def _nasty_bodies(endpoint: Endpoint) -> Iterator[bytes]:
         for value in NASTY_VALUES:
             if fits(value, each.type):
                 yield orjson.dumps(sample_body(endpoint) | {each.encode_name: value})
+    yield b'{"x":' * 900 + b"1" + b"}" * 900
     if endpoint.body_field is not None:
-        yield b'{"x":' * 900 + b"1" + b"}" * 900
         for value in NASTY_VALUES:
             for key in ("x", "body", "membership", "displayname", "users", "alias", "m.relates_to", "\0"):
                 yield orjson.dumps({key: value})

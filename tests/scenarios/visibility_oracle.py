@@ -2,8 +2,8 @@
 
 https://spec.matrix.org/v1.19/client-server-api/#room-history-visibility
 
-None stands for what those words leave open: what was sent to the world after somebody left a room that is
-open to the world no more, say.
+None stands for what those words leave open: whether one sees what became of oneself after leaving, an invite
+that one declined, say.
 """
 
 from collections.abc import Sequence
@@ -66,19 +66,32 @@ class Oracle:
         allowed = any(self._allows(number, *moment) for moment in moments)
         if self.is_joined:
             return allowed
-        open_then = any(visibility == "world_readable" for visibility, _ in moments)
         later = self.left_at is None or number > self.left_at
-        if later and (open_then or own) and not self.is_open:
+        if own and later:
             return None
-        if not self.ever_joined and not open_then:
-            # The rules allow what the invited may see; the text says that one has to join.
-            return None if own or allowed else False
-        return allowed and (not later or open_then)
+        if later and not self.is_open:
+            return False
+        return allowed and (not later or any(setting == "world_readable" for setting, _ in moments))
 
     def _allows(self, number: int, visibility: str, membership: str) -> bool:
+        """Rule 4 read with what the section begins with: that one needs to join to view events."""
+        joins_later = self.last_join > number
         return (
             visibility == "world_readable"
             or membership == "join"
-            or (visibility == "shared" and self.last_join > number)
-            or (visibility == "invited" and membership == "invite")
+            or (visibility == "shared" and joins_later)
+            or (visibility == "invited" and membership == "invite" and joins_later)
         )
+
+    def state_upto(self, number: int, *, open_now: bool = False) -> dict[tuple[str, str], str]:
+        """Event IDs of the state after this event, or after the reader left if that was before.
+
+        `open_now`: who asks for a moment of a room that is open to the world is told as strangers are.
+        """
+        if self.left_at is not None and not open_now:
+            number = min(number, self.left_at)
+        return {
+            (event.type, event.state_key): event.event_id
+            for event in self.events[: number + 1]
+            if event.state_key is not None
+        }

@@ -61,7 +61,7 @@ def test_the_five_rules(visibility: str, membership: str | None, joined_later: b
         visibility == WORLD_READABLE
         or membership == "join"
         or (visibility == SHARED and joined_later)
-        or (visibility == INVITED and membership == "invite")
+        or (visibility == INVITED and membership == "invite" and joined_later)
     )
     assert may_see(visibility, membership, joined_later=joined_later) is allowed
     seen = may_see_event(Ev(), ME, visibility, membership, joined_later=joined_later)
@@ -75,15 +75,11 @@ def test_the_five_rules(visibility: str, membership: str | None, joined_later: b
         (member("leave"), JOINED, "join", True),
         (member("ban"), JOINED, "join", True),
         (member("ban"), JOINED, "leave", False),
-        (member("invite"), INVITED, None, True),
-        (member("leave"), INVITED, "invite", True),
         (member("invite"), JOINED, None, False),
         (member(7), JOINED, None, False),
         (member("join", "@other:here"), JOINED, None, False),
         (change(WORLD_READABLE), JOINED, None, True),
         (change(JOINED), WORLD_READABLE, None, True),
-        (change(INVITED), JOINED, "invite", True),
-        (change(JOINED), INVITED, "invite", True),
         (change(JOINED), INVITED, None, False),
         (Ev("m.room.history_visibility", "x", {"history_visibility": WORLD_READABLE}), JOINED, None, False),
         (Ev("m.room.history_visibility", None, {"history_visibility": WORLD_READABLE}), JOINED, None, False),
@@ -91,6 +87,22 @@ def test_the_five_rules(visibility: str, membership: str | None, joined_later: b
 )
 def test_before_or_after(event: Ev, visibility: str, membership: str | None, seen: bool) -> None:
     assert may_see_event(event, ME, visibility, membership, joined_later=False) is seen
+
+
+@pytest.mark.parametrize("accepted", [True, False])
+@pytest.mark.parametrize(
+    ("event", "visibility", "membership"),
+    [
+        (member("invite"), INVITED, None),
+        (member("leave"), INVITED, "invite"),
+        (change(INVITED), JOINED, "invite"),
+        (change(JOINED), INVITED, "invite"),
+    ],
+)
+def test_the_invited_see_once_they_have_joined(
+    event: Ev, visibility: str, membership: str | None, accepted: bool
+) -> None:
+    assert may_see_event(event, ME, visibility, membership, joined_later=accepted) is accepted
 
 
 def test_a_change_to_shared_opens_itself_to_those_who_join_later() -> None:
