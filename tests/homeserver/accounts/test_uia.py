@@ -91,7 +91,8 @@ def test_a_session_is_good_for_one_request(house: House) -> None:
 
 def test_unknown_stages_and_shapes(house: House) -> None:
     assert refused(house, {"type": "m.login.recaptcha"})["errcode"] == "M_UNRECOGNIZED"
-    for stage in (7, [], {"a": 1}, True):
+    stages: list[Any] = [7, [], {"a": 1}, True]
+    for stage in stages:
         assert refused(house, {"type": stage})["errcode"] == "M_UNRECOGNIZED"
     assert refused(house, {"type": PASSWORD})["errcode"] == "M_MISSING_PARAM"
     bad: Any
