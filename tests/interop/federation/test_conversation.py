@@ -137,6 +137,9 @@ def rename(shared: Shared, client: Client, other: Client) -> None:
 
     until(seen)
     assert ok(other.get(path)) == {"displayname": "Someone Else"}
+    path = f"/profile/{quote(client.user_id)}/m.tz"
+    ok(client.put(path, {"m.tz": "Europe/Rome"}))
+    assert ok(other.get(path)) == {"m.tz": "Europe/Rome"}
 
 
 def test_profile_changes(direction: Direction) -> None:
