@@ -8,6 +8,9 @@ BIN := .venv/bin
 SYNAPSE := matrix-synapse==1.163.2 psycopg2-binary==2.9.13
 NIO := matrix-nio[e2e]==0.26.0
 JS_SDK := matrix-js-sdk@37.5.0
+BROWSER := matrix-js-sdk@43.0.0 esbuild@0.28.2
+MAUTRIX := mautrix==0.21.1
+BOTS := @vector-im/matrix-bot-sdk@0.7.0
 
 .PHONY: run test interop bench peers check-tools example spec-support constraints clean
 
@@ -27,7 +30,8 @@ interop: .venv/.dev peers
 bench: .venv/.dev .cache/synapse/.installed
 	$(BIN)/python -m benchmarks
 
-peers: .cache/synapse/.installed .cache/nio/.installed .cache/js/.installed
+peers: .cache/synapse/.installed .cache/nio/.installed .cache/js/.installed .cache/browser/.installed \
+	.cache/mautrix/.installed .cache/bots/.installed
 
 # What is written from the code: a test holds each equal.
 example: .venv/.run
@@ -75,4 +79,20 @@ clean:
 .cache/js/.installed: Makefile
 	@mkdir -p .cache/js
 	npm install --prefix .cache/js --no-audit --no-fund --silent $(JS_SDK)
+	@touch $@
+
+.cache/browser/.installed: Makefile
+	@sh .ci/chromium
+	@mkdir -p .cache/browser
+	npm install --prefix .cache/browser --no-audit --no-fund --silent $(BROWSER)
+	@touch $@
+
+.cache/mautrix/.installed: Makefile
+	@sh .ci/venv $(PYTHON) .cache/mautrix
+	.cache/mautrix/bin/pip install --quiet --disable-pip-version-check $(MAUTRIX)
+	@touch $@
+
+.cache/bots/.installed: Makefile
+	@mkdir -p .cache/bots
+	npm install --prefix .cache/bots --no-audit --no-fund --silent --ignore-scripts $(BOTS)
 	@touch $@
