@@ -16,15 +16,16 @@ from collections import defaultdict
 from pathlib import Path
 
 from benchmarks import federation
-from benchmarks.memory import waiting_syncs
 from benchmarks.servers import SERVERS, make_server, print_profile
-from benchmarks.table import Samples, memory_lines, results, speed_lines
+from benchmarks.table import Samples, results, speed_lines
+from benchmarks.waiting import waiting_syncs
 from benchmarks.workloads import WORKLOADS
 from benchmarks.world import Workload, World
 from tests.postgres import postgres
 from tests.processes import ServerProcess, StartFailed, synapse_python
 
 FEDERATION = "federation"
+WAITING = "waiting"
 
 
 def main() -> int:
@@ -54,30 +55,30 @@ def main() -> int:
             there = directory / "federation"
             there.mkdir()
             samples |= federation.measure(there, databases, names, options.rounds, options.quick)
-        memory = {}
-        if options.memory:
+        waited = {}
+        if options.waiting:
             for server in servers:
-                if server.name != "bare":
-                    memory[server.name] = asyncio.run(waiting_syncs(server, options.memory))
+                if server.name == "hearth" or server.name == options.only:
+                    waited[server.name] = asyncio.run(waiting_syncs(server, options.waiting))
     print()
     print("\n".join(speed_lines(samples, [server.name for server in servers])))
-    print("\n".join(memory_lines(memory, options.memory)))
+    print("\n".join(each.line(name) for name, each in waited.items()))
     if options.json:
-        options.json.write_text(json.dumps(results(samples, memory), indent=2))
+        options.json.write_text(json.dumps(results(samples, waited), indent=2))
     if options.profile:
         print_profile(options.profile)
     return 0
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:
-    names = [*(workload.name for workload in WORKLOADS), FEDERATION]
+    names = [*(workload.name for workload in WORKLOADS), WAITING, FEDERATION]
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__.split("\n\n")[0])
     parser.add_argument("workloads", nargs="*", metavar="WORKLOAD", help=f"{', '.join(names)} (default: all)")
     parser.add_argument("--only", help="one server: hearth, synapse or bare")
     parser.add_argument("--seconds", type=float, default=8.0, help="length of a round (default: 8)")
     parser.add_argument("--rounds", type=int, default=3, help="rounds of each workload (default: 3)")
     parser.add_argument("--crowd", type=int, default=400, help="who joins and listens (default: 400)")
-    parser.add_argument("--memory", type=int, default=0, metavar="N", help="weigh N waiting syncs too")
+    parser.add_argument("--waiting", type=int, default=10_000, metavar="N", help="syncs that wait (10,000)")
     parser.add_argument("--quick", action="store_true", help="one round of 2 seconds, a crowd of 50")
     parser.add_argument("--sqlite", action="store_true", help="Hearth on SQLite instead of PostgreSQL")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures to a file as well")
@@ -86,11 +87,14 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     unknown = set(options.workloads) - set(names)
     if unknown or (options.only and options.only not in SERVERS):
         parser.error(f"there is no {', '.join(unknown) or options.only}")
+    if options.workloads and WAITING not in options.workloads:
+        options.waiting = 0
     options.federation = not options.workloads or FEDERATION in options.workloads
     options.workloads = [one for one in WORKLOADS if not options.workloads or one.name in options.workloads]
     options.servers = [options.only] if options.only else list(SERVERS)
     if options.quick:
         options.seconds, options.rounds, options.crowd = 2.0, 1, 50
+        options.waiting //= 20
     return options
 
 

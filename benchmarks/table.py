@@ -6,6 +6,7 @@ from collections.abc import Hashable, Mapping, Sequence
 from typing import Any, Protocol
 
 from benchmarks.load import Sample, percentile
+from benchmarks.waiting import Waited
 
 
 class Measured(Hashable, Protocol):
@@ -59,12 +60,6 @@ def details(samples: Sequence[Sample]) -> str:
     return f"{p50:.1f} / {p99:.1f} ms, {1000 * cpu / operations:.2f} ms"
 
 
-def memory_lines(memory: Mapping[str, int], count: int) -> list[str]:
-    return [
-        f"{name}: {size / 1e6:.0f} MB resident with {count} waiting syncs" for name, size in memory.items()
-    ]
-
-
 def figure(value: float, unit: str) -> str:
     if math.isnan(value):
         return "-"
@@ -81,7 +76,7 @@ def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
     return lines
 
 
-def results(samples: Samples, memory: Mapping[str, int]) -> dict[str, Any]:
+def results(samples: Samples, waited: Mapping[str, Waited]) -> dict[str, Any]:
     """For a file: every round's value, and the medians."""
     speed = {
         workload.name: {
@@ -90,4 +85,5 @@ def results(samples: Samples, memory: Mapping[str, int]) -> dict[str, Any]:
         }
         for workload, by_server in samples.items()
     }
-    return {"workloads": speed, "resident_bytes": dict(memory)}
+    waiting = {name: {"bytes": each.resident_bytes, "p99": each.seconds} for name, each in waited.items()}
+    return {"workloads": speed, "waiting": waiting}
