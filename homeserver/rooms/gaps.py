@@ -30,6 +30,7 @@ from storage.database import Transaction
 from storage.events import ACCEPTED, REJECTED, Aside, StoredEvent
 
 MOST_FETCHED = 20
+MOST_QUESTIONS = 5
 # With more state missing than this, all of it is asked for at once instead of one by one.
 FEW_EVENTS = 40
 MOST_STATE = 200_000
@@ -47,29 +48,38 @@ class Gaps:
     async def earlier_events(self, origin: str, room: Room, event: Event) -> list[Event]:
         """The unknown events that this one stands on, causes first. Raises RemoteError.
 
-        Other servers go on beyond what we know, and into history that nobody here has asked for yet.
+        Other servers go on beyond what we know, and into history that nobody here has asked for yet. One that
+        could not reach us for a while tells its last event only: the rest is worth some more questions.
         """
-        found = await self._remote.missing_events(
-            origin,
-            room.room_id,
-            room.version,
-            earliest=room.tip.extremities,
-            latest=[event.event_id],
-            limit=MOST_FETCHED,
-            min_depth=0,
-        )
-        unknown = {each.event_id: each for each in found}
-        for event_id, stored in (await self._registry.events.many(list(unknown))).items():
-            if stored.state_after is not None:
-                del unknown[event_id]
+        unknown: dict[str, Event] = {}
         needed: dict[str, Event] = {}
-        queue = list(event.prev_events)
-        while queue:
-            each = unknown.get(queue.pop())
-            if each is not None and each.event_id not in needed:
-                needed[each.event_id] = each
-                queue.extend(each.prev_events)
+        latest = [event.event_id]
+        for _ in range(MOST_QUESTIONS):
+            found = await self._remote.missing_events(
+                origin,
+                room.room_id,
+                room.version,
+                earliest=room.tip.extremities,
+                latest=latest,
+                limit=MOST_FETCHED,
+                min_depth=0,
+            )
+            new = {each.event_id: each for each in found if each.event_id not in unknown}
+            for event_id in await self._with_state(new):
+                del new[event_id]
+            unknown |= new
+            needed = _needed(event, unknown)
+            beyond = {prev for each in needed.values() for prev in each.prev_events} - needed.keys()
+            beyond -= await self._with_state(beyond)
+            latest = [each.event_id for each in needed.values() if not beyond.isdisjoint(each.prev_events)]
+            if not new or not latest or len(found) < MOST_FETCHED:
+                break
         return causes_first(needed)
+
+    async def _with_state(self, event_ids: Collection[str]) -> set[str]:
+        """Those of these events that are known with their state."""
+        known = await self._registry.events.many(list(event_ids))
+        return {event_id for event_id, stored in known.items() if stored.state_after is not None}
 
     async def auth_events(self, origin: str, room: Room, event: Event) -> None:
         """Has the event's authorisation events, and theirs, stored as outliers. Raises RemoteError."""
@@ -183,6 +193,18 @@ class Gaps:
     async def _unknown(self, event_ids: Collection[str]) -> list[str]:
         found = await self._registry.events.many(event_ids)
         return [event_id for event_id in event_ids if event_id not in found]
+
+
+def _needed(event: Event, unknown: Mapping[str, Event]) -> dict[str, Event]:
+    """Those of the unknown events that this one stands on."""
+    needed: dict[str, Event] = {}
+    queue = list(event.prev_events)
+    while queue:
+        each = unknown.get(queue.pop())
+        if each is not None and each.event_id not in needed:
+            needed[each.event_id] = each
+            queue.extend(each.prev_events)
+    return needed
 
 
 def causes_first(events: Mapping[str, Event]) -> list[Event]:
