@@ -165,7 +165,10 @@ def related_by(
 
 @dataclass(frozen=True, slots=True)
 class Children:
-    """Those events that relate to a parent, in the way asked for; `recurse`: also what relates to them."""
+    """Those events that relate to a parent; `recurse`: also what relates to them, whatever these are.
+
+    `rel_type` and `type` are those of the events that are found, not of what lies between.
+    """
 
     room: int
     parent: str
@@ -181,17 +184,17 @@ class Children:
             if value is not None:
                 how += f" AND r.{column} = ?"
                 params.append(value)
-        direct = "r.room = ? AND r.parent = ?" + how
-        start = [self.room, self.parent, *params]
+        direct = "r.room = ? AND r.parent = ?"
         if not self.recurse:
-            return "", direct, start
+            return "", direct + how, [self.room, self.parent, *params]
         tree = (
             f"WITH RECURSIVE tree(child, level) AS (SELECT r.child, 1 FROM relation r WHERE {direct}"
             " UNION SELECT r.child, t.level + 1 FROM tree t JOIN event e ON e.nid = t.child"
-            f" JOIN relation r ON r.room = ? AND r.parent = e.event_id{how}"
+            " JOIN relation r ON r.room = ? AND r.parent = e.event_id"
             f" WHERE t.level < {RECURSION_DEPTH}) "
         )
-        return tree, "r.child IN (SELECT child FROM tree)", [*start, self.room, *params]
+        found = "r.child IN (SELECT child FROM tree)" + how
+        return tree, found, [self.room, self.parent, self.room, *params]
 
 
 def stands_of(tx: Transaction, children: Children, last_join: int | None) -> set[Stand]:

@@ -144,6 +144,9 @@ class TestRelations:
         assert chunk(relations(alice, room_id, root)) == [reply]
         assert "recursion_depth" not in ok(relations(alice, room_id, root))
         assert chunk(relations(alice, room_id, root, "m.thread", recurse="true")) == [reply]
+        # What is asked for is said of the events that are found, not of those in between.
+        assert chunk(relations(alice, room_id, root, "m.annotation", recurse="true")) == [reaction]
+        assert chunk(relations(alice, room_id, root, "m.annotation")) == []
         assert chunk(relations(alice, room_id, root, recurse="true", limit=1, dir="f")) == [reply]
 
     def test_a_circle_ends(self, people: People) -> None:
