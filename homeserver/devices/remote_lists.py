@@ -219,24 +219,31 @@ class RemoteLists:
         """Forgets the lists of those who share no room any more. Memberships have to follow before this."""
         for change in changes:
             if isinstance(committed := change.data, Committed):
-                for row in (committed.membership, *committed.changed):
-                    if row is not None:
-                        self._membership_changed(row)
+                own = [committed.membership] if committed.membership is not None else []
+                self._memberships_changed([*own, *committed.changed])
 
-    def _membership_changed(self, row: Membership) -> None:
-        joined, was_joined = row.membership == "join", row.previous == "join"
-        if joined == was_joined:
-            return
-        if domain_of(row.user_id) != self._server_name:
-            self._soon(self._met(row.user_id) if joined else self._parted([row.user_id]))
-        elif not joined and not self._local_members(row.room_id):
-            self._soon(self._left(row.room_id))
+    def _memberships_changed(self, rows: Sequence[Membership]) -> None:
+        met: list[str] = []
+        parted: list[str] = []
+        for row in rows:
+            joined, was_joined = row.membership == "join", row.previous == "join"
+            if joined == was_joined:
+                continue
+            if domain_of(row.user_id) != self._server_name:
+                (met if joined else parted).append(row.user_id)
+            elif not joined and not self._local_members(row.room_id):
+                self._soon(self._left(row.room_id))
+        if met:
+            self._soon(self._met(met))
+        if parted:
+            self._soon(self._parted(parted))
 
-    async def _met(self, user_id: str) -> None:
+    async def _met(self, user_ids: Sequence[str]) -> None:
         """Back in the only room they share, they may have changed their devices outside."""
-        if user_id in await self._db.read(store.states, [user_id]) and await self._rooms_with(user_id, 2) < 2:
-            await self._db.write(store.mark_stale, user_id)
-            self._resync.add([user_id])
+        for user_id in await self._db.read(store.states, user_ids):
+            if await self._rooms_with(user_id, 2) < 2:
+                await self._db.write(store.mark_stale, user_id)
+                self._resync.add([user_id])
 
     async def _left(self, room_id: str) -> None:
         await self._parted(await self._db.read(store.kept_in_room, room_id))

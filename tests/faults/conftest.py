@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.faults.hostile import Scene
 from tests.harness import ENGINES
 from tests.processes import ServerProcess, server_of_its_own
 
@@ -14,3 +15,10 @@ def homeserver(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Serve
     postgres = request.getfixturevalue("postgres_server") if request.param == "postgres" else None
     with server_of_its_own(request.param, tmp_path / "server", postgres) as process:
         yield process
+
+
+@pytest.fixture
+def undisturbed(here: Scene) -> Iterator[None]:
+    """Time and memory are bounded, and a bystander notices nothing, while the test lasts."""
+    with here.undisturbed():
+        yield

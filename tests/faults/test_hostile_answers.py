@@ -307,6 +307,7 @@ def forged(answer: Json, room: SyntheticRoom) -> Json:
     return {**answer, "state": state, "auth_chain": state}
 
 
+@pytest.mark.usefixtures("undisturbed")
 @pytest.mark.parametrize(
     "lie", [without("m.room.create"), of_another_room, forged], ids=["no create", "another room", "forged"]
 )
@@ -345,6 +346,7 @@ def two_creates(answer: Json, room: SyntheticRoom) -> Json:
     return {**answer, "state": [*answer["state"], create.pdu]}
 
 
+@pytest.mark.usefixtures("undisturbed")
 @pytest.mark.parametrize("lie", [twice, forbidden, not_state, two_creates])
 def test_state_that_contradicts_itself(here: Scene, lie: Callable[[Json, SyntheticRoom], Json]) -> None:
     """Either the join fails as a whole, or what contradicts is left out and the room works."""
@@ -405,6 +407,7 @@ def test_a_gap_with_lying_state(here: Scene) -> None:
 # Keys
 
 
+@pytest.mark.usefixtures("undisturbed")
 @pytest.mark.parametrize(("version", "counts"), [("4", True), ("5", False), ("11", False)])
 def test_expired_keys(here: Scene, version: str, counts: bool) -> None:
     """From room version 5 a key signs no event later than the day it is valid until."""
@@ -420,6 +423,7 @@ def test_expired_keys(here: Scene, version: str, counts: bool) -> None:
     assert "early" in bodies(read_back(client, room.room_id))
 
 
+@pytest.mark.usefixtures("undisturbed")
 def test_old_keys(here: Scene) -> None:
     """A key given up verifies what it signed before, and no request."""
     now = int(time.time() * 1000)

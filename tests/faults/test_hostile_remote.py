@@ -89,6 +89,7 @@ def test_forged_signatures(here: Scene, version: str) -> None:
         assert bodies(read_back(on.alice, on.room_id)) == ["true", "still here", "so are we"]
 
 
+@pytest.mark.usefixtures("undisturbed")
 def test_forged_requests(here: Scene) -> None:
     on = Shared(here)
     event = on.room.say("hello")
@@ -99,6 +100,7 @@ def test_forged_requests(here: Scene) -> None:
     wait_to_see(on.alice, on.room_id, event.event_id)
 
 
+@pytest.mark.usefixtures("undisturbed")
 @pytest.mark.parametrize("version", ["2", "5", "11"])
 def test_wrong_hashes_leave_a_redacted_event(here: Scene, version: str) -> None:
     on = Shared(here, version)
@@ -228,6 +230,7 @@ def test_ancestors_without_end(here: Scene) -> None:
         on.goes_on()
 
 
+@pytest.mark.usefixtures("undisturbed")
 @pytest.mark.parametrize(("version", "depth"), [("4", 2**63 - 2), ("6", 2**53 - 1), ("11", 2**53 - 1)])
 def test_huge_depth(here: Scene, version: str, depth: int) -> None:
     on = Shared(here, version)
@@ -239,6 +242,7 @@ def test_huge_depth(here: Scene, version: str, depth: int) -> None:
     assert bodies(read_back(on.alice, on.room_id)) == ["deep", "still here", "so are we"]
 
 
+@pytest.mark.usefixtures("undisturbed")
 @pytest.mark.parametrize("depth", [-1, 2**53, 10**30, 1.5, "5", None])
 def test_impossible_depth(here: Scene, depth: Any) -> None:
     on = Shared(here, "10")
@@ -307,6 +311,7 @@ def test_transactions_that_are_none(here: Scene, body: bytes) -> None:
     assert answer.status_code in (200, 400, 401, 403), answer.text
 
 
+@pytest.mark.usefixtures("undisturbed")
 def test_replayed_transactions(here: Scene) -> None:
     on = Shared(here)
     events = on.room.chat(3)
@@ -332,6 +337,7 @@ def test_replayed_transactions(here: Scene) -> None:
     assert len(knocks) == 1 and not bob.sync().get("to_device", {}).get("events")
 
 
+@pytest.mark.usefixtures("undisturbed")
 def test_events_into_rooms_the_sender_is_not_in(here: Scene) -> None:
     carol = here.hearth.register("carol")
     private = carol.create_room(room_version="11")
