@@ -97,7 +97,8 @@ class Inbox:
 
     def _put(self, device: _Device, position: int, message: bytes) -> None:
         box = self._boxes.get(device)
-        if box is not None:
+        # What was committed, but not told yet, when the box was read is in it already.
+        if box is not None and (not box or box[-1][0] < position):
             box.append((position, message))
             self._bytes += len(message)
             if len(box) > MOST_IN_A_BOX:

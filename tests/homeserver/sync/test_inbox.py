@@ -7,6 +7,7 @@ import pytest
 
 from homeserver.sync.inbox import LIMIT, MOST_IN_A_BOX, Inbox
 from storage import to_device
+from storage.transaction import Change
 from tests.homeserver.sync.fakes import run
 from tests.storage.conftest import SynchronousDatabase
 
@@ -159,3 +160,13 @@ def test_a_new_device_of_the_same_name_gets_nothing_of_the_old(post: Post) -> No
     post.put("a")
     post.db.write(to_device.forget_devices, USER, [DEVICE])
     assert post.look()[0] == []
+
+
+def test_what_is_told_after_the_box_was_read_is_in_it_once(post: Post) -> None:
+    """A commit is visible to readers a moment before its followers hear of it."""
+    post.put("a")
+    assert post.look()[0] == ["a"]
+    late = (USER, DEVICE, orjson.dumps("a"))
+    post.inbox._follow([Change(post.last_news, "to_device", users=(USER,), data=[late])])
+    post.put("b")
+    assert post.look()[0] == ["a", "b"]
