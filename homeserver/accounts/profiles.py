@@ -3,13 +3,14 @@
 https://spec.matrix.org/v1.19/client-server-api/#profiles
 
 The subtle idea: only two fields, `displayname` and `avatar_url`, are copied into the member events of
-the user's rooms; `on_profile_change` is called for these, and for nothing else. Profiles of other
-servers' users are asked for through a port, `RemoteProfiles`, and never stored.
+the user's rooms; `on_profile_change` is called for these, and for nothing else. Clients may say that rooms
+where the user goes by another name are to be left alone, or all rooms (MSC4466). Profiles of other servers'
+users are asked for through a port, `RemoteProfiles`, and never stored.
 """
 
 import re
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 from homeserver.accounts.account_data import encode
 from homeserver.errors import BadJson, InvalidParam, MatrixError, NotFound
@@ -31,6 +32,15 @@ MAX_CACHED = 50_000
 _KEY = re.compile(r"[a-z][a-z0-9_.-]*")
 
 Profile = dict[str, Any]
+PropagateTo = Literal["all", "unchanged", "none"]
+
+
+class Edit(NamedTuple):
+    """What was changed, what it was before (None: not there), and which rooms are to show it."""
+
+    key: str
+    before: Any
+    to: PropagateTo
 
 
 class KeyTooLarge(MatrixError):
@@ -48,14 +58,14 @@ class RemoteProfiles(Protocol):
 
 
 class Profiles:
-    """`on_profile_change(user_id, profile)` runs after a display name or avatar was stored."""
+    """`on_profile_change(user_id, profile, edit)` runs after a display name or avatar was stored."""
 
     def __init__(
         self,
         db: Database,
         server_name: str,
         *,
-        on_profile_change: Callable[[str, Profile], Awaitable[object]],
+        on_profile_change: Callable[[str, Profile, Edit], Awaitable[object]],
         remote: RemoteProfiles | None = None,
     ) -> None:
         self._db = db
@@ -89,18 +99,18 @@ class Profiles:
             raise NotFound("The profile has no such field.")
         return {key: profile[key]}
 
-    async def set_field(self, user_id: str, key: str, value: Any) -> None:
+    async def set_field(self, user_id: str, key: str, value: Any, to: PropagateTo = "all") -> None:
         """An empty display name or avatar takes the field away, as old clients expect."""
         _check_key(key)
         _check_value(key, value)
         if key in IN_MEMBER_EVENTS and not value:
-            await self.delete_field(user_id, key)
+            await self.delete_field(user_id, key, to)
             return
-        await self._changed(user_id, key, await self._db.write(_set_field, user_id, key, value))
+        await self._tell(user_id, key, to, await self._db.write(_set_field, user_id, key, value))
 
-    async def delete_field(self, user_id: str, key: str) -> None:
+    async def delete_field(self, user_id: str, key: str, to: PropagateTo = "all") -> None:
         _check_key(key)
-        await self._changed(user_id, key, await self._db.write(_delete_field, user_id, key))
+        await self._tell(user_id, key, to, await self._db.write(_delete_field, user_id, key))
 
     async def forget(self, user_id: str, erased: bool) -> None:
         """Nobody will use this account again. Its rooms are left, so no member event needs a change."""
@@ -118,9 +128,12 @@ class Profiles:
             self._cache[user_id] = profile
         return profile
 
-    async def _changed(self, user_id: str, key: str, profile: Profile | None) -> None:
-        if profile is not None and key in IN_MEMBER_EVENTS:
-            await self._on_profile_change(user_id, profile)
+    async def _tell(
+        self, user_id: str, key: str, to: PropagateTo, changed: tuple[Profile, Any] | None
+    ) -> None:
+        if changed is not None and key in IN_MEMBER_EVENTS:
+            profile, before = changed
+            await self._on_profile_change(user_id, profile, Edit(key, before, to))
 
     async def _look_up(self, user_id: str, key: str | None) -> Profile:
         if not is_valid_user_id(user_id):
@@ -165,22 +178,23 @@ def _check_value(key: str, value: Any) -> None:
             raise InvalidParam(f"avatar_url has at most {MAX_AVATAR_URL} characters.")
 
 
-def _set_field(tx: Transaction, user_id: str, key: str, value: Any) -> Profile | None:
-    """The new profile, or None where it says so already."""
+def _set_field(tx: Transaction, user_id: str, key: str, value: Any) -> tuple[Profile, Any] | None:
+    """The new profile and the value before, or None where it says so already."""
     profile = store.get_profile(tx, user_id) or {}
-    if key in profile and encode(profile[key]) == encode(value):
+    before = profile.get(key)
+    if key in profile and encode(before) == encode(value):
         return None
     profile[key] = value
     if len(encode(profile)) >= MAX_PROFILE_BYTES:
         raise ProfileTooLarge("A profile must be smaller than 64 KiB.")
     store.set_profile(tx, user_id, profile)
-    return profile
+    return profile, before
 
 
-def _delete_field(tx: Transaction, user_id: str, key: str) -> Profile | None:
+def _delete_field(tx: Transaction, user_id: str, key: str) -> tuple[Profile, Any] | None:
     profile = store.get_profile(tx, user_id) or {}
     if key not in profile:
         return None
-    del profile[key]
+    before = profile.pop(key)
     store.set_profile(tx, user_id, profile)
-    return profile
+    return profile, before

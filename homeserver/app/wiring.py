@@ -22,7 +22,7 @@ from homeserver.accounts.accounts import Accounts
 from homeserver.accounts.deactivation import Deactivation
 from homeserver.accounts.openid import OpenIdTokens
 from homeserver.accounts.passwords import Passwords
-from homeserver.accounts.profiles import Profiles
+from homeserver.accounts.profiles import Edit, Profiles
 from homeserver.accounts.registration_tokens import RegistrationTokens
 from homeserver.accounts.rendezvous import Rendezvous
 from homeserver.accounts.requester import UserLocked, UserSuspended
@@ -140,9 +140,12 @@ def build(config: Config, engine: Engine, signing_key: SigningKey, reactor: Any,
     tags = Tags(db)
     openid = OpenIdTokens(db, clock, name)
 
-    async def show_profile(user_id: str, profile: Any) -> None:
+    async def show_profile(user_id: str, profile: Any, edit: Edit) -> None:
         presence.show_profile(user_id, profile)
-        await rooms.update_profile(user_id)
+        if edit.to == "all":
+            await rooms.update_profile(user_id)
+        elif edit.to == "unchanged":
+            await rooms.update_profile(user_id, (edit.key, edit.before))
 
     profiles = Profiles(db, name, on_profile_change=show_profile, remote=queries)
 

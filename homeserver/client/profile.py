@@ -1,13 +1,14 @@
 """Profiles. https://spec.matrix.org/v1.19/client-server-api/#profiles
 
-Under the paths of MSC4133 too, which clients use that learned custom fields before v1.16.
+Under the paths of MSC4133 too, which clients use that learned custom fields before v1.16. Which rooms are to
+show a change, clients say as in MSC4466: https://github.com/matrix-org/matrix-spec-proposals/pull/4466
 """
 
 from typing import Annotated, Any
 
-from homeserver.accounts.profiles import DISPLAYNAME
+from homeserver.accounts.profiles import DISPLAYNAME, PropagateTo
 from homeserver.errors import Forbidden, GuestAccessForbidden, MissingParam, MissingToken
-from homeserver.http.endpoint import OPTIONAL, USER, Body, Request, delete, get, put
+from homeserver.http.endpoint import OPTIONAL, USER, Body, Query, Request, delete, get, put
 from homeserver.http.requester import Requester
 from homeserver.server import Server
 
@@ -24,7 +25,11 @@ class ProfileField(GetProfile, kw_only=True):
     key_name: str
 
 
-class SetProfileField(ProfileField, kw_only=True):
+class ChangeProfileField(ProfileField, kw_only=True):
+    propagate_to: Annotated[PropagateTo, Query("computer.gingershaped.msc4466.propagate_to")] = "all"
+
+
+class SetProfileField(ChangeProfileField, kw_only=True):
     content: Annotated[dict[str, Any], Body]
 
 
@@ -45,13 +50,14 @@ async def set_profile_field(server: Server, me: Requester, req: SetProfileField)
     _require_own(me, req)
     if req.key_name not in req.content:
         raise MissingParam(f"The body has no '{req.key_name}'.")
-    await server.profiles.set_field(me.user_id, req.key_name, req.content[req.key_name])
+    value = req.content[req.key_name]
+    await server.profiles.set_field(me.user_id, req.key_name, value, req.propagate_to)
 
 
 @delete(_FIELD, auth=USER, rate="profile", guests=True, writes=True, aliases=[_UNSTABLE_FIELD])
-async def delete_profile_field(server: Server, me: Requester, req: ProfileField) -> None:
+async def delete_profile_field(server: Server, me: Requester, req: ChangeProfileField) -> None:
     _require_own(me, req)
-    await server.profiles.delete_field(me.user_id, req.key_name)
+    await server.profiles.delete_field(me.user_id, req.key_name, req.propagate_to)
 
 
 def _require_allowed_to_look(server: Server, me: Requester | None) -> None:

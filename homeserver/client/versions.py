@@ -22,6 +22,7 @@ UNSTABLE_FEATURES = {
     "org.matrix.msc4143": True,
     "org.matrix.msc4306": True,
     "uk.timedout.msc4323": True,
+    "computer.gingershaped.msc4466": True,
 }
 
 # Those that an operator may switch off.

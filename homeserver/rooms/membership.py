@@ -245,8 +245,11 @@ class MembershipVerbs:
         if not row.forgotten:
             await self._registry.db.write(store.forget, user_id, room_id)
 
-    async def update_profile(self, user_id: str) -> None:
-        """Shows the user's present profile in every room they are joined to."""
+    async def update_profile(self, user_id: str, instead: tuple[str, Any] | None = None) -> None:
+        """Shows the user's present profile in every room they are joined to.
+
+        `instead` of a value of one key: only that key, and only where the room shows this value.
+        """
         profile = await self._profile_of(user_id)
         for room_id in await self._registry.memberships.joined_rooms(user_id):
             room = await self._registry.get(room_id)
@@ -254,12 +257,21 @@ class MembershipVerbs:
             if entry is None or entry.membership != "join":
                 continue
             content = (await self._registry.state_content(room, MEMBER, user_id)) or {}
-            shown = {key: content.get(key) for key in ("displayname", "avatar_url") if key in content}
-            if shown == profile:
+            shown: Profile = {
+                name: content.get(name) for name in ("displayname", "avatar_url") if name in content
+            }
+            told = profile
+            if instead is not None:
+                key, before = instead
+                if shown.get(key) != before:
+                    continue
+                told = {name: value for name, value in shown.items() if name != key}
+                told |= {name: value for name, value in profile.items() if name == key}
+            if shown == told:
                 continue
             kept = {key: value for key, value in content.items() if key not in ("displayname", "avatar_url")}
             kept.pop("reason", None)
-            proposal = Proposal(MEMBER, user_id, {**kept, **profile}, user_id)
+            proposal = Proposal(MEMBER, user_id, {**kept, **told}, user_id)
             try:
                 await self._registry.append(room_id, [proposal])
             except Forbidden:

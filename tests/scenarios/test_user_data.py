@@ -145,6 +145,36 @@ class TestProfiles:
         alice.join(new_room)
         assert ok(bob.state(new_room, "m.room.member", alice.user_id))["displayname"] == "Alice Liddell"
 
+    def test_rooms_may_go_on_showing_another_name(self, server: HearthServer) -> None:
+        """https://github.com/matrix-org/matrix-spec-proposals/pull/4466"""
+        alice = server.register("alice")
+        name = f"/profile/{quote(alice.user_id)}/displayname"
+        ok(alice.put(name, {"displayname": "Alice"}))
+        plain, special = alice.create_room(), alice.create_room()
+        nickname = {"membership": "join", "displayname": "Queen", "avatar_url": "mxc://localhost/crown"}
+        alice.send_state(special, "m.room.member", nickname, alice.user_id)
+
+        def shown() -> list[Any]:
+            states = [ok(alice.state(room, "m.room.member", alice.user_id)) for room in (plain, special)]
+            return [state.get("displayname") for state in states]
+
+        def change(value: str, to: str) -> None:
+            ok(alice.put(name, {"displayname": value}, **{"computer.gingershaped.msc4466.propagate_to": to}))
+
+        change("Alice L.", "unchanged")
+        assert shown() == ["Alice L.", "Queen"]
+        assert ok(alice.state(special, "m.room.member", alice.user_id)) == nickname
+        change("A.", "none")
+        assert shown() == ["Alice L.", "Queen"] and ok(alice.get(name)) == {"displayname": "A."}
+        ok(alice.delete(name, **{"computer.gingershaped.msc4466.propagate_to": "unchanged"}))
+        assert shown() == ["Alice L.", "Queen"], "neither shows what it was"
+        change("Al", "all")
+        assert shown() == ["Al", "Al"]
+        ok(alice.delete(name, **{"computer.gingershaped.msc4466.propagate_to": "unchanged"}))
+        assert shown() == [None, None]
+        wrong = {"computer.gingershaped.msc4466.propagate_to": "some"}
+        refused(alice.put(name, {"displayname": "x"}, **wrong), 400, "M_INVALID_PARAM")
+
     def test_custom_fields(self, server: HearthServer) -> None:
         alice, bob, room_id = together(server)
         ok(alice.put(profile_path(alice, "m.tz"), {"m.tz": "Europe/London"}))

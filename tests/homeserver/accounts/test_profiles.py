@@ -6,6 +6,7 @@ import pytest
 
 from homeserver.accounts.profiles import (
     MAX_PROFILE_BYTES,
+    Edit,
     KeyTooLarge,
     Profile,
     Profiles,
@@ -39,7 +40,7 @@ class Scene:
             database.database, "example.org", on_profile_change=self._tell, remote=remote
         )
 
-    async def _tell(self, user_id: str, profile: Profile) -> None:
+    async def _tell(self, user_id: str, profile: Profile, edit: Edit) -> None:
         self.told.append((user_id, dict(profile)))
 
     def set(self, key: str, value: Any) -> None:
