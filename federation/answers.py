@@ -79,7 +79,7 @@ class Invited(msgspec.Struct):
 
 def read(server: str, body: bytes | bytearray, shape: type[A]) -> A:
     """Raises BadAnswer."""
-    if len(body) > UNSUSPICIOUS_SIZE and _values(body) > len(body) // LEAST_BYTES_A_VALUE:
+    if is_suspicious(body):
         raise BadAnswer(f"{server} answered a suspicious number of small values.")
     try:
         return msgspec.json.decode(body, type=shape)
@@ -87,9 +87,13 @@ def read(server: str, body: bytes | bytearray, shape: type[A]) -> A:
         raise BadAnswer(f"{server} answered something else: {error}") from error
 
 
-def _values(body: bytes | bytearray) -> int:
-    """At least as many as there are: each follows a comma or stands first in a list or object."""
-    return body.count(b",") + body.count(b"[") + body.count(b"{")
+def is_suspicious(body: bytes | bytearray) -> bool:
+    """Whether it is large and made of values too small to mean anything."""
+    if len(body) <= UNSUSPICIOUS_SIZE:
+        return False
+    # At least as many as there are: each follows a comma or stands first in a list or object.
+    values = body.count(b",") + body.count(b"[") + body.count(b"{")
+    return values > len(body) // LEAST_BYTES_A_VALUE
 
 
 def read_v1(server: str, body: bytes | bytearray, shape: type[A]) -> A:

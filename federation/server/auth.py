@@ -8,7 +8,8 @@ https://spec.matrix.org/v1.19/server-server-api/#request-authentication
 A signed request shows that its server is up again: what waits for it may be sent.
 
 Servers send canonical JSON, mostly, so the body is tried as it came before anything is made of it. Reading
-what is not canonical may take seconds if it is large and made to; that happens on a thread.
+what is not canonical takes its time if it is large, so that happens on a thread; what is made to take long,
+as no server's events are, is not read.
 """
 
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from dataclasses import dataclass
 import orjson
 
 from federation import federation
+from federation.answers import is_suspicious
 from federation.federation import Federation
 from federation.request_signing import Authorization, parse, signed_bytes
 from homeserver.errors import MatrixError, NotJson, RemoteError
@@ -80,8 +82,13 @@ async def _verifies(request: HttpRequest, given: Authorization, here: Federation
         return _signs(key, request, given, here.server_name, None)
     if _signs(key, request, given, here.server_name, body):
         return True
-    read = _readings(body) if len(body) <= LARGE else await here.inspector.apart(_readings, body)
-    return any(_signs(key, request, given, here.server_name, content) for content in read)
+    if is_suspicious(body):
+        raise Unauthorized(f"The signature of {given.origin} is not for the body as it was sent.")
+
+    def read() -> bool:
+        return any(_signs(key, request, given, here.server_name, each) for each in _readings(body))
+
+    return read() if len(body) <= LARGE else await here.inspector.apart(read)
 
 
 def _signs(

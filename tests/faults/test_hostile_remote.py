@@ -311,6 +311,17 @@ def test_transactions_that_are_none(here: Scene, body: bytes) -> None:
     assert answer.status_code in (200, 400, 401, 403), answer.text
 
 
+@pytest.mark.parametrize("filling", [b"0.5,", b"{},", b"[[[[[[[]]]]]]],"])
+def test_transactions_that_take_long_to_read(here: Scene, filling: bytes) -> None:
+    """Nine megabytes of nothings, signed rightly and wrongly, keep nobody else waiting."""
+    many = filling * (9_000_000 // len(filling))
+    body = b'{"origin":"%b","pdus":[{"room_id":"!x:y","n":[%b0]}]}' % (here.remote.name.encode(), many)
+    with here.undisturbed(megabytes=500, seconds=60):
+        assert here.remote.put_transaction(here.name, body).status_code == 200
+        path = "/_matrix/federation/v1/send/slow"
+        assert here.remote.ask(here.name, "PUT", path, body, key=WRONG_KEY).status_code in (400, 401)
+
+
 @pytest.mark.usefixtures("undisturbed")
 def test_replayed_transactions(here: Scene) -> None:
     on = Shared(here)
