@@ -65,7 +65,8 @@ class Outage:
                 assert waited < seconds, f"{len(found)} of {len(texts)} in {room_id} after {waited:.0f} s"
                 time.sleep(0.5)  # who is asked without a break has no time to receive
             assert found == texts
-        print(f"all had arrived after {time.monotonic() - start:.1f} s")
+        # Also where the last rooms are found complete at once: reading takes time, too.
+        assert time.monotonic() - start < seconds
 
 
 @pytest.fixture(params=["hearth sqlite", "synapse sqlite", "synapse postgres"])
