@@ -19,6 +19,7 @@ import httptools
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IAddress, IPushProducer, ITCPTransport
 from twisted.internet.protocol import Factory, Protocol, connectionDone
+from twisted.internet.tcp import Connection as TcpConnection
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -58,6 +59,7 @@ class HttpConnection(Protocol):
         self._deferred: Deferred[Rendered] | None = None
         self._expects_continue = False
         self._connected = True
+        self._sends_at_once = False
         # After a fatal error or "Connection: close": what still arrives is thrown away.
         self._closing = False
         self._clogged = False
@@ -74,6 +76,7 @@ class HttpConnection(Protocol):
         self._peer = getattr(self.transport.getPeer(), "host", "")
         self.http.connections.add(self)
         self.transport.registerProducer(self, True)
+        self._sends_at_once = isinstance(self.transport, TcpConnection)
         if ITCPTransport.providedBy(self.transport):
             self.transport.setTcpNoDelay(True)
 
@@ -277,9 +280,9 @@ class HttpConnection(Protocol):
             return
         body = b"" if request.method == "HEAD" else rendered.body
         if request.keep_alive:
-            self.transport.write(b"%b\r\n%b" % (rendered.head, body))
+            self._send(b"%b\r\n%b" % (rendered.head, body))
         else:
-            self.transport.write(b"%bConnection: close\r\n\r\n%b" % (rendered.head, body))
+            self._send(b"%bConnection: close\r\n\r\n%b" % (rendered.head, body))
             self._closing = True
             self._waiting.clear()
             if request is not self._refused:  # whose connection lingers
@@ -287,6 +290,20 @@ class HttpConnection(Protocol):
         if self.http.access_log:
             log.info("{address} {method} {path} {status} {size}", address=request.address,
                      method=request.method, path=request.path, status=rendered.status, size=len(body))
+
+    def _send(self, data: bytes) -> None:
+        """At once where nothing waits before it.
+
+        `write` has epoll watch the socket, sends in the reactor's next turn and has epoll watch no longer.
+        """
+        transport = self.transport
+        if self._sends_at_once and not transport.dataBuffer and not transport._tempDataBuffer:
+            sent = transport.writeSomeData(data)
+            if type(sent) is int:  # else what went wrong, which the next turn notices, too
+                if sent == len(data):
+                    return
+                data = data[sent:]
+        transport.write(data)
 
     def _refuse(self, error: MatrixError) -> None:
         """The rest of the stream is unreadable or unwanted: what was asked before is answered, then this.

@@ -43,6 +43,7 @@ class Inbox:
         self._most = devices
         self._most_bytes = most_bytes
         self._bytes = 0
+        self._started_at = db.position
         self._boxes: OrderedDict[_Device, list[_Message]] = OrderedDict()
         db.follow(self._follow)
 
@@ -78,7 +79,9 @@ class Inbox:
     async def _read(self, device: _Device, after: int, limit: int) -> list[_Message]:
         """Becomes the device's box, unless more waits, or something came while it was read."""
         position = self._db.position
-        box = await self._db.read(to_device.messages_after, *device, after, limit + 1)
+        box: list[_Message] = []
+        if after < self._started_at or self._last_news(device[0]) > after:
+            box = await self._db.read(to_device.messages_after, *device, after, limit + 1)
         if len(box) <= limit and self._last_news(device[0]) <= position and device not in self._boxes:
             self._boxes[device] = box
             self._bytes += _size(box)
