@@ -55,7 +55,7 @@ class Summary:
     `key` is the place in the list, `text` what a search term is looked for in.
     """
 
-    __slots__ = ("joined", "key", "room_id", "shown", "text")
+    __slots__ = ("_chunk", "joined", "key", "room_id", "shown", "text")
 
     def __init__(self, room_id: str, joined: int, shown: Mapping[str, str]) -> None:
         self.room_id = room_id
@@ -63,8 +63,15 @@ class Summary:
         self.shown = shown
         self.key: SortKey = (-joined, room_id)
         self.text = "\n".join(shown.get(type, "") for type in _SEARCHED).casefold()
+        self._chunk: dict[str, Any] | None = None
 
     def chunk(self) -> dict[str, Any]:
+        """Made once: not to be changed."""
+        if self._chunk is None:
+            self._chunk = self._make_chunk()
+        return self._chunk
+
+    def _make_chunk(self) -> dict[str, Any]:
         shown = self.shown
         entry = {
             "room_id": self.room_id,
@@ -109,12 +116,13 @@ class Search:
             network=None if all_networks else instance_id or store.OWN,
         )
 
-    def matches(self, summary: Summary, networks: Collection[str]) -> bool:
-        if self.network is not None and self.network not in networks:
-            return False
-        if self.room_types is not None and summary.shown.get("m.room.create") not in self.room_types:
-            return False
-        return self.term.casefold() in summary.text
+    def among(self, summaries: Sequence[Summary]) -> Sequence[Summary]:
+        """Those of one network's rooms that are asked for."""
+        if self.room_types is not None:
+            types = self.room_types
+            summaries = [each for each in summaries if each.shown.get("m.room.create") in types]
+        term = self.term.casefold()
+        return [each for each in summaries if term in each.text] if term else summaries
 
 
 EVERYTHING = Search()
@@ -139,7 +147,8 @@ class PublicRooms:
         self._published_changes = 0
         # Published rooms whose summary is to be read, or to be read again.
         self._stale: set[str] = set()
-        self._sorted: list[Summary] | None = None
+        # By network (None: all of them), the largest rooms first; made when asked for.
+        self._lists: dict[str | None, list[Summary]] = {}
         db.follow(self._follow)
 
     async def page(
@@ -150,7 +159,7 @@ class PublicRooms:
         backwards, key = _parse(since) if since is not None else (False, None)
         if self._networks is None or self._stale or self._lock.locked:
             await self._lock.run(lambda: Deferred.fromCoroutine(self._load()))
-        rooms = self._matching(search)
+        rooms = search.among(self._listed(search.network))
         if backwards and key is not None:
             stop = bisect_left(rooms, key, key=_key)
             start = max(0, stop - limit)
@@ -174,14 +183,19 @@ class PublicRooms:
             raise Forbidden("This server does not federate: it cannot list the rooms of another.")
         return await self._remote.page(server, search, limit, since)
 
-    def _matching(self, search: Search) -> list[Summary]:
-        if self._sorted is None:
-            populated = [summary for summary in self._summaries.values() if summary.joined]
-            self._sorted = sorted(populated, key=_key)
-        networks = self._networks or {}
-        return [
-            summary for summary in self._sorted if search.matches(summary, networks.get(summary.room_id, ()))
-        ]
+    def _listed(self, network: str | None) -> Sequence[Summary]:
+        listed = self._lists.get(network)
+        if listed is None:
+            networks = self._networks or {}
+            rooms = [
+                summary
+                for summary in self._summaries.values()
+                if summary.joined and (network is None or network in networks.get(summary.room_id, ()))
+            ]
+            listed = sorted(rooms, key=_key)
+            if rooms or network is None:  # networks nobody knows are not remembered
+                self._lists[network] = listed
+        return listed
 
     # keeping up
 
@@ -197,6 +211,7 @@ class PublicRooms:
     def _publish(self, news: Published) -> None:
         if self._networks is None:
             return
+        self._lists.clear()
         networks = self._networks.setdefault(news.room_id, set())
         if news.published:
             networks.add(news.network)
@@ -206,7 +221,6 @@ class PublicRooms:
             del self._networks[news.room_id]
             self._stale.discard(news.room_id)
             self._summaries.pop(news.room_id, None)
-            self._sorted = None
         elif news.room_id not in self._summaries:
             self._stale.add(news.room_id)
 
@@ -228,7 +242,7 @@ class PublicRooms:
 
     def _put(self, summary: Summary) -> None:
         self._summaries[summary.room_id] = summary
-        self._sorted = None
+        self._lists.clear()
 
     async def _load(self) -> None:
         if self._networks is None:
@@ -239,7 +253,7 @@ class PublicRooms:
             self._stale.difference_update(batch)
             for room_id in batch:
                 self._summaries.pop(room_id, None)
-            self._sorted = None
+            self._lists.clear()
             for summary in await self._db.read(read_summaries, batch):
                 if summary.room_id in self._networks and summary.room_id not in self._stale:
                     self._put(summary)
