@@ -4,7 +4,7 @@ A `StoredEvent` is an event with its place: position in the stream, the snapshot
 of it. Its JSON is kept as bytes and parsed once, when first looked at.
 """
 
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -204,6 +204,24 @@ def state_entries(
 def select(tx: Transaction, where: str, params: Iterable[Any]) -> list[StoredEvent]:
     """The events of `… FROM event e JOIN room r` with this WHERE (and ORDER BY, LIMIT) clause."""
     return [_from_row(row) for row in tx.all(_SELECT + where, list(params))]
+
+
+Known = Callable[[str], "StoredEvent | None"]
+"""The event of this ID, if it is in memory."""
+
+
+def pick(tx: Transaction, known: Known, where: str, params: Iterable[Any]) -> list[StoredEvent]:
+    """The same where the clause speaks of `e` only; of what is in memory no more than the ID is read."""
+    rows = tx.all("SELECT e.nid, e.event_id, e.position FROM event e " + where, list(params))
+    found = {}
+    for nid, event_id, position in rows:
+        stored = known(event_id)
+        if stored is not None and stored.position == position:
+            found[nid] = stored
+    unknown = [nid for nid, _, _ in rows if nid not in found]
+    if unknown:
+        found.update((each.nid, each) for each in select(tx, f"WHERE {tx.any('e.nid')}", [tx.array(unknown)]))
+    return [found[nid] for nid, _, _ in rows if nid in found]
 
 
 def event_position(tx: Transaction, room_id: str, event_id: str) -> int | None:

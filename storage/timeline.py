@@ -11,7 +11,7 @@ has everything on its one side that the token had, and at most a few events more
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from storage.events import StoredEvent, select
+from storage.events import Known, StoredEvent, pick, select
 from storage.transaction import Transaction
 
 _FEW = 1000
@@ -48,7 +48,9 @@ def before(stored: StoredEvent) -> Place:
     return Place(depth, position - 1)
 
 
-def page(tx: Transaction, window: Window, *, backwards: bool, limit: int) -> list[StoredEvent]:
+def page(
+    tx: Transaction, window: Window, *, backwards: bool, limit: int, known: Known | None = None
+) -> list[StoredEvent]:
     """The accepted events at that end of the window, newest first if `backwards`."""
     where = ["e.room = ?", "e.position IS NOT NULL", "e.status = 0"]
     params: list[Any] = [window.room]
@@ -71,7 +73,8 @@ def page(tx: Transaction, window: Window, *, backwards: bool, limit: int) -> lis
             params.append(floor)
     order = "DESC" if backwards else "ASC"
     clause = f"WHERE {' AND '.join(where)} ORDER BY e.depth {order}, e.position {order} LIMIT ?"
-    return select(tx, clause, [*params, limit])
+    params.append(limit)
+    return select(tx, clause, params) if known is None else pick(tx, known, clause, params)
 
 
 def _lowest_depth_after(tx: Transaction, room: int, position: int) -> int | None:

@@ -68,6 +68,10 @@ class EventStore:
             self._recent.move_to_end(event_id)
         return stored
 
+    def peek(self, event_id: str) -> StoredEvent | None:
+        """For database threads: what is in memory, which counts for no use."""
+        return self._recent.get(event_id)
+
     async def get(self, event_id: str) -> StoredEvent | None:
         return (await self.many([event_id])).get(event_id)
 

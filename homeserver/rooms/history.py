@@ -135,7 +135,16 @@ class History:
         def read(tx: Transaction) -> tuple[Scan, Sight, list[StoredEvent], Bundles, bool]:
             sight = Sight(tx, access.room.nid, reader)
             asked = min(limit, MOST_EVENTS)
-            found = scan(tx, sight, window, room_id, wanted, backwards=backwards, limit=asked)
+            found = scan(
+                tx,
+                sight,
+                window,
+                room_id,
+                wanted,
+                backwards=backwards,
+                limit=asked,
+                known=self._events.peek,
+            )
             ends_at = found.last.event.depth if found.more and found.last is not None else 0
             gap = backwards and bool(graph.missing(tx, access.room.nid, ends_at, 1))
             state: list[StoredEvent] = []

@@ -15,7 +15,7 @@ from homeserver.sync.filter_rules import RoomEventFilter
 from homeserver.sync.tokens import RoomToken, StreamToken, parse_any
 from storage import events as event_rows
 from storage import relations, snapshots, state_at, timeline
-from storage.events import StoredEvent
+from storage.events import Known, StoredEvent
 from storage.state_at import MEMBER
 from storage.timeline import Place, Window
 from storage.transaction import Transaction
@@ -66,6 +66,7 @@ def scan(
     *,
     backwards: bool,
     limit: int,
+    known: Known | None = None,
 ) -> Scan:
     """Reads on until `limit` events have passed, the window is exhausted, or enough was looked at."""
     found = Scan()
@@ -76,7 +77,7 @@ def scan(
     while True:
         missing = limit - len(found.events)
         batch = max(missing, least)
-        rows = timeline.page(tx, window, backwards=backwards, limit=batch + 1)
+        rows = timeline.page(tx, window, backwards=backwards, limit=batch + 1, known=known)
         found.first = found.first or (rows[0] if rows else None)
         found.more = len(rows) > batch or (limit == 0 and bool(rows))
         rows = rows[:batch]

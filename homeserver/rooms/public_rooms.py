@@ -13,6 +13,7 @@ import binascii
 from bisect import bisect_left, bisect_right
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any, Protocol
 
 import orjson
@@ -116,16 +117,39 @@ class Search:
             network=None if all_networks else instance_id or store.OWN,
         )
 
-    def among(self, summaries: Sequence[Summary]) -> Sequence[Summary]:
-        """Those of one network's rooms that are asked for."""
-        if self.room_types is not None:
-            types = self.room_types
-            summaries = [each for each in summaries if each.shown.get("m.room.create") in types]
-        term = self.term.casefold()
-        return [each for each in summaries if term in each.text] if term else summaries
-
 
 EVERYTHING = Search()
+
+
+class Listing:
+    """The rooms of one network, the largest first.
+
+    Their texts are one long string of bytes: looking through it costs a fraction of looking into each.
+    """
+
+    def __init__(self, rooms: Sequence[Summary]) -> None:
+        self._rooms = rooms
+        self._texts = b""
+        self._starts: list[int] = []
+
+    def matching(self, search: Search) -> Sequence[Summary]:
+        rooms = self._having(search.term.casefold().encode()) if search.term else self._rooms
+        if search.room_types is None:
+            return rooms
+        return [each for each in rooms if each.shown.get("m.room.create") in search.room_types]
+
+    def _having(self, term: bytes) -> list[Summary]:
+        if not self._starts:
+            texts = [summary.text.encode() for summary in self._rooms]
+            self._texts = b"\xff".join(texts)  # which no text has in it
+            self._starts = [0, *accumulate(len(text) + 1 for text in texts)]
+        found = []
+        at = self._texts.find(term)
+        while at >= 0:
+            number = bisect_right(self._starts, at)
+            found.append(self._rooms[number - 1])
+            at = self._texts.find(term, self._starts[number])
+        return found
 
 
 class RemoteDirectories(Protocol):
@@ -147,8 +171,8 @@ class PublicRooms:
         self._published_changes = 0
         # Published rooms whose summary is to be read, or to be read again.
         self._stale: set[str] = set()
-        # By network (None: all of them), the largest rooms first; made when asked for.
-        self._lists: dict[str | None, list[Summary]] = {}
+        # By network (None: all of them); made when asked for.
+        self._listings: dict[str | None, Listing] = {}
         db.follow(self._follow)
 
     async def page(
@@ -159,7 +183,7 @@ class PublicRooms:
         backwards, key = _parse(since) if since is not None else (False, None)
         if self._networks is None or self._stale or self._lock.locked:
             await self._lock.run(lambda: Deferred.fromCoroutine(self._load()))
-        rooms = search.among(self._listed(search.network))
+        rooms = self._listing(search.network).matching(search)
         if backwards and key is not None:
             stop = bisect_left(rooms, key, key=_key)
             start = max(0, stop - limit)
@@ -183,19 +207,19 @@ class PublicRooms:
             raise Forbidden("This server does not federate: it cannot list the rooms of another.")
         return await self._remote.page(server, search, limit, since)
 
-    def _listed(self, network: str | None) -> Sequence[Summary]:
-        listed = self._lists.get(network)
-        if listed is None:
+    def _listing(self, network: str | None) -> Listing:
+        listing = self._listings.get(network)
+        if listing is None:
             networks = self._networks or {}
             rooms = [
                 summary
                 for summary in self._summaries.values()
                 if summary.joined and (network is None or network in networks.get(summary.room_id, ()))
             ]
-            listed = sorted(rooms, key=_key)
-            if rooms or network is None:  # networks nobody knows are not remembered
-                self._lists[network] = listed
-        return listed
+            listing = Listing(sorted(rooms, key=_key))
+            if rooms:  # networks nobody knows are not remembered
+                self._listings[network] = listing
+        return listing
 
     # keeping up
 
@@ -211,7 +235,7 @@ class PublicRooms:
     def _publish(self, news: Published) -> None:
         if self._networks is None:
             return
-        self._lists.clear()
+        self._listings.clear()
         networks = self._networks.setdefault(news.room_id, set())
         if news.published:
             networks.add(news.network)
@@ -242,7 +266,7 @@ class PublicRooms:
 
     def _put(self, summary: Summary) -> None:
         self._summaries[summary.room_id] = summary
-        self._lists.clear()
+        self._listings.clear()
 
     async def _load(self) -> None:
         if self._networks is None:
@@ -253,7 +277,7 @@ class PublicRooms:
             self._stale.difference_update(batch)
             for room_id in batch:
                 self._summaries.pop(room_id, None)
-            self._lists.clear()
+            self._listings.clear()
             for summary in await self._db.read(read_summaries, batch):
                 if summary.room_id in self._networks and summary.room_id not in self._stale:
                     self._put(summary)

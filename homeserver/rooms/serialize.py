@@ -8,6 +8,7 @@ only this reader may know (transaction_id, membership). Nothing a remote server 
 """
 
 from collections.abc import Callable, Collection, Sequence
+from functools import lru_cache
 from typing import Any
 
 import orjson
@@ -82,6 +83,13 @@ class Serializer:
         bundle: Bundle | None = None,
     ) -> bytes:
         """One event; what `prepare` was not asked for is left out of `unsigned`."""
+        prefix = stored.client_prefix
+        if prefix is None:
+            prefix = stored.client_prefix = _prefix(stored)
+        age = max(0, now_ms - stored.event.origin_server_ts)
+        if bundle is None and _is_plain(stored, reader):
+            end = _end(membership, stored.event.room_id if room_id else None)
+            return b'%s,"unsigned":{"age":%d%s' % (prefix, age, end)
         unsigned = self._unsigned(stored)
         if bundle is not None:
 
@@ -98,14 +106,9 @@ class Serializer:
                 unsigned["org.matrix.msc4140.delay_id"] = stored.txn_id
             elif stored.device_id == device_id:
                 unsigned["transaction_id"] = stored.txn_id
-        age = b',"unsigned":{"age":%d' % max(0, now_ms - stored.event.origin_server_ts)
         rest = b"," + orjson.dumps(unsigned)[1:] if unsigned else b"}"
-        prefix = stored.client_prefix
-        if prefix is None:
-            prefix = stored.client_prefix = _prefix(stored)
-        if room_id:
-            return b"%s%s%s,%s}" % (prefix, age, rest, _room_id(stored))
-        return b"%s%s%s}" % (prefix, age, rest)
+        end = b",%s}" % _room_id(stored.event.room_id) if room_id else b"}"
+        return b'%s,"unsigned":{"age":%d%s%s' % (prefix, age, rest, end)
 
     def _unsigned(self, stored: StoredEvent) -> dict[str, Any]:
         unsigned: dict[str, Any] = {}
@@ -154,5 +157,21 @@ def _full(stored: StoredEvent) -> dict[str, Any]:
     return {**_fields(stored), "room_id": stored.event.room_id}
 
 
-def _room_id(stored: StoredEvent) -> bytes:
-    return b'"room_id":' + orjson.dumps(stored.event.room_id)
+def _is_plain(stored: StoredEvent, reader: str) -> bool:
+    """Nothing but its age and the reader's membership is told in `unsigned`."""
+    return (
+        stored.replaces is None
+        and stored.redacted_by is None
+        and (stored.txn_id is None or stored.event.sender != reader)
+    )
+
+
+@lru_cache(maxsize=2_000)
+def _end(membership: str | None, room_id: str | None) -> bytes:
+    """What follows the age of a plain event."""
+    inner = b"" if membership is None else b',"membership":%s' % orjson.dumps(membership)
+    return inner + (b"}}" if room_id is None else b"},%s}" % _room_id(room_id))
+
+
+def _room_id(room_id: str) -> bytes:
+    return b'"room_id":' + orjson.dumps(room_id)
