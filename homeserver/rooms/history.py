@@ -9,6 +9,7 @@ world-readable room is open to all. Then each event is judged by itself (`sight`
 
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from homeserver.errors import Forbidden, NotFound
 from homeserver.protocol.visibility import VISIBILITY_KEY, WORLD_READABLE, history_visibility
@@ -16,7 +17,15 @@ from homeserver.rooms.aggregations import NO_BUNDLES, Bundles, aggregate
 from homeserver.rooms.paging import Scan, between, members_at, scan, state_around, token, upto
 from homeserver.rooms.registry import Registry
 from homeserver.rooms.room import Room
-from homeserver.rooms.sight import Departure, Reader, Sight, departure
+from homeserver.rooms.sight import (
+    Departure,
+    Facts,
+    Reader,
+    RememberedFacts,
+    Sight,
+    departure,
+    read_facts,
+)
 from homeserver.rooms.state import Entries
 from homeserver.sync.filter_rules import RoomEventFilter
 from storage import events as event_rows
@@ -74,6 +83,17 @@ class Context:
     bundles: Bundles = field(default_factory=dict)
 
 
+class _PageRead(NamedTuple):
+    """`gap`: more of this page's stretch of history may be had from other servers."""
+
+    found: Scan
+    sight: Sight
+    state: list[StoredEvent]
+    bundles: Bundles
+    gap: bool
+    facts: Facts
+
+
 class History:
     def __init__(
         self,
@@ -89,6 +109,7 @@ class History:
         self._db = registry.db
         self._events = registry.events
         self._ignored_users = ignored_users
+        self._facts = RememberedFacts()
 
     async def access(self, room_id: str, user_id: str) -> Access:
         """Raises Forbidden for those who may not read the room at all, or where there is none."""
@@ -132,8 +153,11 @@ class History:
         window = between(readable, start, stop, backwards)
         reader = await self.reader(access, user_id)
 
-        def read(tx: Transaction) -> tuple[Scan, Sight, list[StoredEvent], Bundles, bool]:
-            sight = Sight(tx, access.room.nid, reader)
+        def read(tx: Transaction, facts: Facts | None) -> "_PageRead":
+            if facts is None:
+                gapless = not graph.missing(tx, access.room.nid, 0, 1)
+                facts = read_facts(tx, access.room.nid, user_id)._replace(gapless=gapless)
+            sight = Sight(tx, access.room.nid, reader, facts)
             asked = min(limit, MOST_EVENTS)
             found = scan(
                 tx,
@@ -146,39 +170,46 @@ class History:
                 known=self._events.peek,
             )
             ends_at = found.last.event.depth if found.more and found.last is not None else 0
-            gap = backwards and bool(graph.missing(tx, access.room.nid, ends_at, 1))
+            gap = backwards and not facts.gapless and bool(graph.missing(tx, access.room.nid, ends_at, 1))
             state: list[StoredEvent] = []
             if wanted.lazy_load_members and found.events:
                 newest = found.events[0] if backwards else found.events[-1]
                 senders = {stored.event.sender for stored in found.events}
                 state = members_at(tx, access.room.nid, newest.state_after, senders)
             bundles = aggregate(tx, sight, access.room.nid, found.events, access.arrived_upto)
-            return found, sight, state, bundles, gap
+            return _PageRead(found, sight, state, bundles, gap, facts)
 
-        found, sight, state, bundles, gap = await self._db.read(read)
+        stamp = access.room.stamp
+        got = await self._db.read(read, self._facts.get(access.room.nid, user_id, stamp))
+        if access.joined:
+            self._facts.put(access.room.nid, user_id, stamp, got.facts)
         nobody_has_more = False
         for _ in range(MOST_FETCHES):
-            ends_at = found.last.event.depth if found.more and found.last is not None else 0
-            if not gap or self._fetch_past is None:
+            last = got.found.last
+            ends_at = last.event.depth if got.found.more and last is not None else 0
+            if not got.gap or self._fetch_past is None:
                 break
             nobody_has_more = not await self._fetch_past(access.room, ends_at)
             if nobody_has_more:
                 break
-            found, sight, state, bundles, gap = await self._db.read(read)
+            got = await self._db.read(read, None)
+        found = got.found
         inner, outer = timeline.before, timeline.place_of
         if backwards:
             inner, outer = outer, inner
         begin = start or token(inner(found.first) if found.first is not None else _EMPTY)
         end = token(outer(found.last)) if found.last is not None else begin
         # Where nothing passed the filter it goes on while more comes; where there is nothing it does not.
-        goes_on = found.more or (gap and (found.events or (found.last is not None and not nobody_has_more)))
+        goes_on = found.more or (
+            got.gap and (found.events or (found.last is not None and not nobody_has_more))
+        )
         return Page(
             events=self.known(found.events),
             start=begin,
             end=end if goes_on else None,
-            state=self.known(state),
-            membership_of=sight.membership_of,
-            bundles=bundles,
+            state=self.known(got.state),
+            membership_of=got.sight.membership_of,
+            bundles=got.bundles,
         )
 
     async def event(

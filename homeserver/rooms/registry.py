@@ -285,6 +285,8 @@ class Registry:
     def _written(
         self, result: None, written: "Deferred[list[StoredEvent]]", room: Room, batch: "Batch"
     ) -> None:
+        if batch.asides or any(each.missing for each in batch.appends):
+            room.epoch = object()
         for aside in batch.asides:  # the stream says nothing of these
             room.pending.pop(aside.stored.event_id, None)
             self.events.add(aside.stored)

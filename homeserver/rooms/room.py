@@ -32,7 +32,8 @@ class Room:
     `states` holds the states after the last events, and after each that is not committed yet; `unsaved` are
     snapshots that the next write brings along; `resolved` are states by the snapshots they were made of.
     While `held`, nothing new is built on the tip. `partial`: the members of the state are still to come.
-    `beside` grows when events are stored outside the timeline.
+    `beside` grows when events are stored outside the timeline. `epoch` is another object once anything
+    happened but a message that follows known ones.
     """
 
     def __init__(self, nid: int, room_id: str, version: RoomVersion, head: Head, position: int) -> None:
@@ -52,6 +53,12 @@ class Room:
         self.held: list[Deferred[None]] | None = None
         self.partial = False
         self.beside = 0
+        self.epoch = object()
+
+    @property
+    def stamp(self) -> tuple[object, int]:
+        """What was read of who may see the room's history holds as long as this stays the same."""
+        return (self.epoch, self.beside)
 
     def is_resident(self, server_name: str) -> bool:
         """Whether the server has members here; if not, it does not hear what happens in the room."""
@@ -75,6 +82,8 @@ class Room:
         self.timeline.append(stored)
         if len(self.timeline) > TIMELINE_KEPT:
             self.timeline_from = self.timeline.popleft().position or self.timeline_from
+        if stored.event.is_state or stored.event.redacts is not None:
+            self.epoch = object()
         if committed.redacts is not None:
             for each in self.timeline:
                 if each.event_id == committed.redacts:

@@ -8,7 +8,8 @@ no state is looked at. Elsewhere two keys of the state are searched for, never t
 """
 
 from bisect import bisect_right
-from collections.abc import Collection, Iterable
+from collections import OrderedDict
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from homeserver.protocol import visibility
@@ -20,6 +21,10 @@ from storage.state_at import MEMBER, MemberEvent
 from storage.transaction import Transaction
 
 _JOINED = 2**62
+MOST_REMEMBERED, MOST_REMEMBERED_EVENTS = 10_000, 50
+
+Stamp = tuple[object, int]
+"""A room's: another one once anything happened in it but a message that follows known ones."""
 
 
 class Reader(NamedTuple):
@@ -50,26 +55,57 @@ def departure(tx: Transaction, room: int, user_id: str) -> Departure | None:
     return found
 
 
+class Facts(NamedTuple):
+    """What does not depend on the page: the reader's membership events, every setting of the visibility.
+
+    `gapless`: it is known that nothing of the room's history is missing.
+    """
+
+    own: Sequence[MemberEvent]
+    settings: Mapping[int, str]
+    gapless: bool = False
+
+
+def read_facts(tx: Transaction, room: int, user_id: str) -> Facts:
+    where = "WHERE e.room = ? AND e.type = 'm.room.history_visibility' AND e.state_key = ''"
+    return Facts(
+        state_at.member_events(tx, room, user_id),
+        {each.nid: visibility.history_visibility(each.event.content) for each in select(tx, where, [room])},
+    )
+
+
+class RememberedFacts:
+    """Facts of who pages through rooms; good as long as the room's stamp stays the same."""
+
+    def __init__(self) -> None:
+        self._known: OrderedDict[tuple[int, str], tuple[Stamp, Facts]] = OrderedDict()
+
+    def get(self, room: int, user_id: str, stamp: Stamp) -> Facts | None:
+        known = self._known.get((room, user_id))
+        return known[1] if known is not None and known[0] == stamp else None
+
+    def put(self, room: int, user_id: str, stamp: Stamp, facts: Facts) -> None:
+        """`stamp`: of before the facts were read."""
+        if len(facts.own) + len(facts.settings) > MOST_REMEMBERED_EVENTS:
+            return
+        self._known[room, user_id] = (stamp, facts)
+        self._known.move_to_end((room, user_id))
+        if len(self._known) > MOST_REMEMBERED:
+            self._known.popitem(last=False)
+
+
 class Sight:
     """`visible(events)` leaves out what the reader may not see; `membership_of` what they were then."""
 
-    def __init__(self, tx: Transaction, room: int, reader: Reader) -> None:
+    def __init__(self, tx: Transaction, room: int, reader: Reader, facts: Facts | None = None) -> None:
         self._tx = tx
         self._reader = reader
-        own = state_at.member_events(tx, room, reader.user_id)
+        own, self._settings, _ = facts or read_facts(tx, room, reader.user_id)
         self._own = {event.nid: event for event in own}
         self._arrived = [event for event in own if event.position is not None and event.accepted]
         self._arrivals = [event.position or 0 for event in self._arrived]
         joins = [event.position or 0 for event in self._arrived if event.membership == "join"]
         self._last_join = joins[-1] if joins else None
-        self._settings = {
-            stored.nid: visibility.history_visibility(stored.event.content)
-            for stored in select(
-                tx,
-                "WHERE e.room = ? AND e.type = 'm.room.history_visibility' AND e.state_key = ''",
-                [room],
-            )
-        }
         self._everything = reader.joined and visibility.sees_all_while_joined(self._settings.values())
         self._memberships: dict[int, str] = {}
 
