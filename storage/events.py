@@ -4,7 +4,7 @@ A `StoredEvent` is an event with its place: position in the stream, the snapshot
 of it. Its JSON is kept as bytes and parsed once, when first looked at.
 """
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -213,6 +213,11 @@ Known = Callable[[str], "StoredEvent | None"]
 def pick(tx: Transaction, known: Known, where: str, params: Iterable[Any]) -> list[StoredEvent]:
     """The same where the clause speaks of `e` only; of what is in memory no more than the ID is read."""
     rows = tx.all("SELECT e.nid, e.event_id, e.position FROM event e " + where, list(params))
+    return those(tx, known, rows)
+
+
+def those(tx: Transaction, known: Known, rows: Sequence[tuple[int, str, int | None]]) -> list[StoredEvent]:
+    """The events of (nid, event ID, position), in this order."""
     found = {}
     for nid, event_id, position in rows:
         stored = known(event_id)

@@ -28,16 +28,23 @@ class MemberEvent(NamedTuple):
 
 def member_events(tx: Transaction, room: int, user_id: str) -> list[MemberEvent]:
     """Every membership event of a user in a room, in the order of arrival, outliers first."""
+    return member_events_in(tx, [room], user_id)[room]
+
+
+def member_events_in(tx: Transaction, rooms: Collection[int], user_id: str) -> dict[int, list[MemberEvent]]:
+    """The same for many rooms."""
     rows = tx.all(
-        "SELECT nid, event_id, position, membership, state_after, status FROM event"
-        " WHERE room = ? AND type = 'm.room.member' AND state_key = ?",
-        [room, user_id],
+        "SELECT room, nid, event_id, position, membership, state_after, status FROM event"
+        f" WHERE {tx.any('room')} AND type = 'm.room.member' AND state_key = ?",
+        [tx.array(rooms), user_id],
     )
-    events = [
-        MemberEvent(nid, event_id, position, membership or "leave", after, status == 0)
-        for nid, event_id, position, membership, after, status in rows
-    ]
-    return sorted(events, key=lambda event: (event.position is not None, event.position or 0))
+    found: dict[int, list[MemberEvent]] = {room: [] for room in rooms}
+    for room, nid, event_id, position, membership, after, status in rows:
+        event = MemberEvent(nid, event_id, position, membership or "leave", after, status == 0)
+        found[room].append(event)
+    for events in found.values():
+        events.sort(key=lambda event: (event.position is not None, event.position or 0))
+    return found
 
 
 def numbers(tx: Transaction, room: int, keys: Iterable[StateKey]) -> dict[int, StateKey]:

@@ -7,7 +7,7 @@ from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
 from storage import snapshots, state_at
-from storage.events import StoredEvent, select
+from storage.events import Known, StoredEvent, select, those
 from storage.state_at import MemberEvent
 from storage.transaction import Transaction
 
@@ -48,6 +48,26 @@ def stretch(tx: Transaction, room: int, since: int, upto: int, limit: int) -> St
     events = events[:limit]
     events.reverse()
     return Stretch(events, complete)
+
+
+def last_stretches(
+    tx: Transaction, rooms: Collection[int], upto: int, limit: int, known: Known
+) -> dict[int, Stretch]:
+    """The same for many rooms, from their beginnings on, in one statement."""
+    if not rooms:
+        return {}
+    one = (
+        "SELECT * FROM (SELECT nid, event_id, position, room FROM event"
+        " WHERE room = ? AND position > 0 AND position <= ? AND status = 0"
+        " ORDER BY position DESC LIMIT ?) AS e"
+    )
+    params = [value for room in rooms for value in (room, upto, limit + 1)]
+    rows = tx.all(" UNION ALL ".join([one] * len(rooms)), params)
+    rows.sort(key=lambda row: row[2])
+    found: dict[int, list[StoredEvent]] = {room: [] for room in rooms}
+    for stored in those(tx, known, [row[:3] for row in rows]):
+        found[stored.room].append(stored)
+    return {room: Stretch(events[-limit:], len(events) <= limit) for room, events in found.items()}
 
 
 def state_events(tx: Transaction, room: int, since: int, before: int) -> list[StoredEvent]:

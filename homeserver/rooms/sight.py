@@ -67,11 +67,16 @@ class Facts(NamedTuple):
 
 
 def read_facts(tx: Transaction, room: int, user_id: str) -> Facts:
-    where = "WHERE e.room = ? AND e.type = 'm.room.history_visibility' AND e.state_key = ''"
-    return Facts(
-        state_at.member_events(tx, room, user_id),
-        {each.nid: visibility.history_visibility(each.event.content) for each in select(tx, where, [room])},
-    )
+    return facts_of_rooms(tx, [room], user_id)[room]
+
+
+def facts_of_rooms(tx: Transaction, rooms: Collection[int], user_id: str) -> dict[int, Facts]:
+    settings: dict[int, dict[int, str]] = {room: {} for room in rooms}
+    where = f"WHERE {tx.any('e.room')} AND e.type = 'm.room.history_visibility' AND e.state_key = ''"
+    for stored in select(tx, where, [tx.array(rooms)]):
+        settings[stored.room][stored.nid] = visibility.history_visibility(stored.event.content)
+    own = state_at.member_events_in(tx, rooms, user_id)
+    return {room: Facts(own[room], settings[room]) for room in rooms}
 
 
 class RememberedFacts:

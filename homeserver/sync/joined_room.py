@@ -159,7 +159,7 @@ class JoinedRooms:
             readings.append(Reading(room.nid, room.room_id, visit.since, upto, reader, sees_all))
         for start in range(0, len(readings), ROOMS_AT_ONCE):
             some = readings[start : start + ROOMS_AT_ONCE]
-            timelines.update(await self._db.read(stored_timelines, some, request))
+            timelines.update(await self._db.read(stored_timelines, some, request, self._rooms.events.peek))
         if window.since is not None:
             for visit in visits:
                 if visit.is_new:  # may overlap what the client had when it was here before

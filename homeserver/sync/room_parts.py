@@ -14,14 +14,14 @@ from typing import Any
 
 from homeserver.rooms.paging import related
 from homeserver.rooms.room import Room
-from homeserver.rooms.sight import Reader, Sight
+from homeserver.rooms.sight import Facts, Reader, Sight, facts_of_rooms
 from homeserver.sync.filters import RoomEventFilter
 from homeserver.sync.request import SyncRequest
 from homeserver.sync.tokens import StreamToken
 from storage import snapshots
 from storage import sync as reads
 from storage.database import Database
-from storage.events import StoredEvent
+from storage.events import Known, StoredEvent
 from storage.snapshots import StateEntry
 from storage.transaction import Transaction
 
@@ -122,22 +122,43 @@ class Reading:
 
 
 def stored_timelines(
-    tx: Transaction, readings: Sequence[Reading], request: SyncRequest
+    tx: Transaction, readings: Sequence[Reading], request: SyncRequest, known: Known
 ) -> dict[str, Timeline]:
-    """The timelines of several rooms, by room ID."""
-    return {reading.room_id: stored_timeline(tx, reading, request) for reading in readings}
+    """The timelines of several rooms, by room ID. Those told from their beginning are read together."""
+    whole = [reading.room for reading in readings if reading.since == 0 and not reading.sees_all]
+    facts, first = {}, {}
+    if whole:
+        facts = facts_of_rooms(tx, whole, request.user_id)
+        first = reads.last_stretches(tx, whole, readings[0].upto, _at_once(request), known)
+    return {
+        reading.room_id: stored_timeline(
+            tx, reading, request, facts.get(reading.room), first.get(reading.room)
+        )
+        for reading in readings
+    }
 
 
-def stored_timeline(tx: Transaction, reading: Reading, request: SyncRequest) -> Timeline:
-    """The same from the database, with history visibility applied."""
+def _at_once(request: SyncRequest) -> int:
+    return max(request.timeline_limit + 1, 20)
+
+
+def stored_timeline(
+    tx: Transaction,
+    reading: Reading,
+    request: SyncRequest,
+    facts: Facts | None = None,
+    first: reads.Stretch | None = None,
+) -> Timeline:
+    """The same from the database, with history visibility applied. `first`: the last events, read before."""
     limit = request.timeline_limit
     timeline_filter = request.filter.room.timeline
-    sight = None if reading.sees_all else Sight(tx, reading.room, reading.reader)
+    sight = None if reading.sees_all else Sight(tx, reading.room, reading.reader, facts)
     events: list[StoredEvent] = []
     scanned: list[StoredEvent] = []
     upto, complete = reading.upto, False
     while len(events) <= limit and not complete and len(scanned) < MOST_SCANNED:
-        part, complete = reads.stretch(tx, reading.room, reading.since, upto, max(limit + 1, 20))
+        part, complete = first or reads.stretch(tx, reading.room, reading.since, upto, _at_once(request))
+        first = None
         if not part:
             break
         upto = (part[0].position or 0) - 1

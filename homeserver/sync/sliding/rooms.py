@@ -186,7 +186,8 @@ class RoomParts:
                     by_limit.setdefault(limit, []).append(reading)
         for limit, readings in by_limit.items():
             asked = sync_request(request.user_id, request.device_id, limit)
-            news.update(shared(await self._db.read(stored_timelines, readings, asked), self._rooms.events))
+            read = await self._db.read(stored_timelines, readings, asked, self._rooms.events.peek)
+            news.update(shared(read, self._rooms.events))
         if pasts:
             found = await self._db.read(last_timelines, request.user_id, pasts, upto, ignored)
             past.update(shared(found, self._rooms.events))
