@@ -5,6 +5,7 @@ size, signs every event and answers the specification's operations, so both serv
 to fetch, to check and to store. It shares the machine with them, which favours the slower one.
 """
 
+import statistics
 import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
@@ -42,6 +43,7 @@ RECEIVE = Feat("receive", "receiving events over federation, until the last is r
 JOIN = Feat("join-answer", "joining a remote room, until the join is answered", 1)
 READABLE = Feat("join-readable", "joining a remote room, until its messages are read", 10)
 COMPLETE = Feat("join-complete", "joining a remote room, until all members are listed", 5)
+MEMBERS = Feat("members", "the members of that room of 5,000, asked for again", 10)
 RESOLVE = Feat("resolve", "a fork of ten thousand state entries, until it is resolved", 10)
 
 
@@ -83,6 +85,15 @@ class Guest:
     def members(self, room: SyntheticRoom) -> int:
         return len(self.get(f"/rooms/{quote(room.room_id)}/joined_members")["joined"])
 
+    def ask_for_members(self, room: SyntheticRoom) -> float:
+        """The median of five requests for all the member events, in seconds."""
+        times = []
+        for _ in range(5):
+            started = time.perf_counter()
+            self._http.get(f"/_matrix/client/v3/rooms/{quote(room.room_id)}/members").raise_for_status()
+            times.append(time.perf_counter() - started)
+        return statistics.median(times)
+
     def wait(self, seen: Callable[[], bool], started: float) -> float:
         """Seconds since `started` when it was first seen."""
         while not seen():
@@ -119,6 +130,7 @@ def one_round(guest: Guest, remote: Synthetic, sizes: Sizes, rounds: Rounds) -> 
     rounds.note(READABLE, guest.wait(lambda: wanted in guest.newest(room, 20), started))
     everybody = len(room.joined())
     rounds.note(COMPLETE, guest.wait(lambda: guest.members(room) == everybody, started))
+    rounds.note(MEMBERS, guest.ask_for_members(room))
     rounds.note(RECEIVE, guest.receive(room, room.chat(sizes.events)))
 
 
