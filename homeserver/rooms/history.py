@@ -204,7 +204,7 @@ class History:
             got.gap and (found.events or (found.last is not None and not nobody_has_more))
         )
         return Page(
-            events=self.known(found.events),
+            events=found.events,
             start=begin,
             end=end if goes_on else None,
             state=self.known(got.state),

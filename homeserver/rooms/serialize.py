@@ -86,9 +86,17 @@ class Serializer:
         prefix = stored.client_prefix
         if prefix is None:
             prefix = stored.client_prefix = _prefix(stored)
-        age = max(0, now_ms - stored.event.origin_server_ts)
-        if bundle is None and _is_plain(stored, reader):
-            end = _end(membership, stored.event.room_id if room_id else None)
+        event = stored.event
+        age = now_ms - event.origin_server_ts
+        if age < 0:
+            age = 0
+        if (
+            bundle is None
+            and stored.replaces is None
+            and stored.redacted_by is None
+            and (stored.txn_id is None or event.sender != reader)
+        ):
+            end = _end(membership, event.room_id if room_id else None)
             return b'%s,"unsigned":{"age":%d%s' % (prefix, age, end)
         unsigned = self._unsigned(stored)
         if bundle is not None:
@@ -101,13 +109,13 @@ class Serializer:
             unsigned["m.relations"] = content_of(bundle, child)
         if membership is not None:
             unsigned["membership"] = membership
-        if stored.txn_id is not None and stored.event.sender == reader:
+        if stored.txn_id is not None and event.sender == reader:
             if stored.device_id == DELAYED:
                 unsigned["org.matrix.msc4140.delay_id"] = stored.txn_id
             elif stored.device_id == device_id:
                 unsigned["transaction_id"] = stored.txn_id
         rest = b"," + orjson.dumps(unsigned)[1:] if unsigned else b"}"
-        end = b",%s}" % _room_id(stored.event.room_id) if room_id else b"}"
+        end = b",%s}" % _room_id(event.room_id) if room_id else b"}"
         return b'%s,"unsigned":{"age":%d%s%s' % (prefix, age, rest, end)
 
     def _unsigned(self, stored: StoredEvent) -> dict[str, Any]:
@@ -157,18 +165,9 @@ def _full(stored: StoredEvent) -> dict[str, Any]:
     return {**_fields(stored), "room_id": stored.event.room_id}
 
 
-def _is_plain(stored: StoredEvent, reader: str) -> bool:
-    """Nothing but its age and the reader's membership is told in `unsigned`."""
-    return (
-        stored.replaces is None
-        and stored.redacted_by is None
-        and (stored.txn_id is None or stored.event.sender != reader)
-    )
-
-
 @lru_cache(maxsize=2_000)
 def _end(membership: str | None, room_id: str | None) -> bytes:
-    """What follows the age of a plain event."""
+    """What follows the age where nothing but the reader's membership is told besides."""
     inner = b"" if membership is None else b',"membership":%s' % orjson.dumps(membership)
     return inner + (b"}}" if room_id is None else b"},%s}" % _room_id(room_id))
 
