@@ -18,8 +18,10 @@ from homeserver.sync.room_parts import (
     Reading,
     StateKey,
     Timeline,
+    at_once,
     has_url,
     heroes,
+    last_in_memory,
     previous_batch,
     recent_timeline,
     stored_timelines,
@@ -156,7 +158,8 @@ class JoinedRooms:
                     continue
             reader = Reader(request.user_id, True, ignored)
             sees_all = not visit.is_new
-            readings.append(Reading(room.nid, room.room_id, visit.since, upto, reader, sees_all))
+            last = last_in_memory(room, upto, at_once(request)) if visit.since == 0 else None
+            readings.append(Reading(room.nid, room.room_id, visit.since, upto, reader, sees_all, last))
         for start in range(0, len(readings), ROOMS_AT_ONCE):
             some = readings[start : start + ROOMS_AT_ONCE]
             timelines.update(await self._db.read(stored_timelines, some, request, self._rooms.events.peek))

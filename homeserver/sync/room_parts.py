@@ -111,7 +111,10 @@ def _without_none(state: dict[StateKey | None, StoredEvent]) -> dict[StateKey, S
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What to read of one room: after `since` (0: from the beginning), as this reader."""
+    """What to read of one room: after `since` (0: from the beginning), as this reader.
+
+    `last`: its last events, where they are in memory.
+    """
 
     room: int
     room_id: str
@@ -119,6 +122,7 @@ class Reading:
     upto: int
     reader: Reader
     sees_all: bool
+    last: reads.Stretch | None = None
 
 
 def stored_timelines(
@@ -129,16 +133,25 @@ def stored_timelines(
     facts, first = {}, {}
     if whole:
         facts = facts_of_rooms(tx, whole, request.user_id)
-        first = reads.last_stretches(tx, whole, readings[0].upto, _at_once(request), known)
+        elsewhere = [reading.room for reading in readings if reading.room in facts and reading.last is None]
+        first = reads.last_stretches(tx, elsewhere, readings[0].upto, at_once(request), known)
     return {
         reading.room_id: stored_timeline(
-            tx, reading, request, facts.get(reading.room), first.get(reading.room)
+            tx, reading, request, facts.get(reading.room), reading.last or first.get(reading.room)
         )
         for reading in readings
     }
 
 
-def _at_once(request: SyncRequest) -> int:
+def last_in_memory(room: Room, upto: int, limit: int) -> reads.Stretch | None:
+    """The last events of a room up to a position; None where memory does not go back so far."""
+    events = [stored for stored in room.timeline if (stored.position or 0) <= upto]
+    if len(events) <= limit and not (events and events[0].event.type == CREATE):
+        return None
+    return reads.Stretch(events[-limit:], len(events) <= limit)
+
+
+def at_once(request: SyncRequest) -> int:
     return max(request.timeline_limit + 1, 20)
 
 
@@ -157,7 +170,7 @@ def stored_timeline(
     scanned: list[StoredEvent] = []
     upto, complete = reading.upto, False
     while len(events) <= limit and not complete and len(scanned) < MOST_SCANNED:
-        part, complete = first or reads.stretch(tx, reading.room, reading.since, upto, _at_once(request))
+        part, complete = first or reads.stretch(tx, reading.room, reading.since, upto, at_once(request))
         first = None
         if not part:
             break
