@@ -47,7 +47,10 @@ async def waiting_syncs(server: ServerProcess, count: int, settle: float = 3.0) 
     await in_parallel([functools.partial(wire.join, room) for wire in members[1:]], 16)
     since = (await members[-1].sync(sync_filter={"room": {"timeline": {"limit": 1}}}))["next_batch"]
 
-    await in_parallel([functools.partial(wire.sync, since) for wire in members], 8)  # all have synced before
+    # All have had a message before: the first one after a start has the server read their unread counts.
+    await members[0].send(room, "hello")
+    await in_parallel([functools.partial(wire.sync, since) for wire in members], 8)
+    since = (await members[-1].sync(since))["next_batch"]
 
     wires = [Wire(server.port, members[n % len(members)].token) for n in range(count)]
     await in_parallel([wire.connect for wire in wires], 64)
