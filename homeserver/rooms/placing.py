@@ -34,7 +34,7 @@ from homeserver.rooms.head import Head
 from homeserver.rooms.placement import Known, Placement
 from homeserver.rooms.registry import Registry
 from homeserver.rooms.room import Batch, Room, RoomMovedOn
-from homeserver.rooms.state import RoomState, StateEntry
+from homeserver.rooms.state import RoomState, StateEntry, StateKey
 from homeserver.rooms.states import States
 from storage import graph
 from storage.database import Transaction
@@ -127,6 +127,8 @@ class Group:
         self._afterwards: list[Callable[[Transaction], None]] = []
         self._last: Placement | None = None
         self._holding = False
+        # What kept events set since the room's state was resolved.
+        self._unresolved: set[StateKey] = set()
 
     @property
     def tip(self) -> Head:
@@ -197,7 +199,11 @@ class Group:
     async def _place(self, placement: "Placement") -> None:
         await placement.prepare(self.tip)
         if self._last is not None:
-            await self._keep(self._last, last=False)
+            if self._last.event.key is not None:
+                self._unresolved.add(self._last.event.key)
+            # Its own sender may have joined, or been sent away, by one of those that are kept.
+            counts = not self._unresolved.isdisjoint(judgement.keys_of(placement.event))
+            await self._keep(self._last, last=counts)
             self._last = None
         refusal = self.known.judged.refused.get(placement.event.event_id)
         if refusal is not None and placement.strict:
@@ -240,6 +246,7 @@ class Group:
             states = [await self._state_after(each) for each in extremities]
             current = await self._placing.states.merged(self.known.room, states, self.known.events)
             changed = await placement.changed_members(tip, current)
+            self._unresolved.clear()
         append = placement.append(tip, current, extremities, changed)
         if self._batch is None:
             self._batch = Batch(placement.head)

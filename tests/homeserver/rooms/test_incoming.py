@@ -532,3 +532,15 @@ def test_random_graphs_end_in_the_same_state(pair: Pair, seed: int) -> None:
         assert all(before.get(key) != event_id for key, event_id in changed.items())
         if chance.random() < 0.5:
             pair.take(room.say("merge"))
+
+
+def test_who_comes_back_on_a_branch_is_heard_there(pair: Pair) -> None:
+    """The join and what is said after it come together, while the room went on here."""
+    room = pair.shared_room(members=2)
+    member = f"@member0:{THERE}"
+    pair.take(room.send("m.room.member", {"membership": "leave"}, member, sender=member))
+    pair.house.say(room.room_id, "mine")
+    join = room.send("m.room.member", {"membership": "join"}, member, sender=member)
+    said = [room.say(f"back {number}", member) for number in range(2)]
+    pair.take(join, *said)
+    assert all(pair.status(each) == ACCEPTED for each in said)
