@@ -24,8 +24,8 @@ test: .venv/.dev
 
 interop: .venv/.dev peers
 	$(BIN)/python -m pytest -m interop
-	HEARTH_GENERATED=50000 $(BIN)/python -m pytest -q -s -o faulthandler_timeout=7200 \
-		tests/faults/test_generated_requests.py
+	HEARTH_GENERATED=50000 HEARTH_SLIDING_STEPS=1000 $(BIN)/python -m pytest -o faulthandler_timeout=7200 \
+		tests/faults/test_generated_requests.py tests/scenarios/test_sliding_sync_model.py
 
 bench: .venv/.dev .cache/synapse/.installed
 	$(BIN)/python -m benchmarks

@@ -10,8 +10,6 @@ import pytest
 from tests.faults.hostile import Scene, bodies, read_back, scene
 from tests.harness import Json
 
-TRANSACTIONS = 20
-
 
 @pytest.fixture(scope="module")
 def here(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
@@ -72,12 +70,13 @@ def nonsense(here: Scene, room_id: str, number: int) -> Json:
 FLOODS = [typing, receipt, presence, device_list, to_device, unknown, nonsense]
 
 
+@pytest.mark.parametrize("transactions", [6, pytest.param(20, marks=pytest.mark.interop)])
 @pytest.mark.parametrize("edu", FLOODS)
-def test_edu_floods(here: Scene, edu: Callable[[Scene, str, int], Json]) -> None:
+def test_edu_floods(here: Scene, edu: Callable[[Scene, str, int], Json], transactions: int) -> None:
     room = here.remote.make_room("11", members=1)
     alice = here.join(room)
     with here.undisturbed(megabytes=60):
-        edus = [edu(here, room.room_id, number) for number in range(100 * TRANSACTIONS)]
+        edus = [edu(here, room.room_id, number) for number in range(100 * transactions)]
         assert here.remote.send(here.name, edus=edus) == {}
         hello = room.say("after the flood")
         assert here.remote.send(here.name, [hello]) == {hello.event_id: {}}
@@ -113,15 +112,16 @@ def test_edus_in_the_name_of_others(here: Scene) -> None:
     assert bob.user_id not in news.get("device_lists", {}).get("changed", [])
 
 
-def test_a_flood_of_events(here: Scene) -> None:
-    """Three thousand events in a row, and the bystander's room goes on as before."""
+@pytest.mark.parametrize("count", [800, pytest.param(3000, marks=pytest.mark.interop)])
+def test_a_flood_of_events(here: Scene, count: int) -> None:
+    """Events in a row by the thousand, and the bystander's room goes on as before."""
     room = here.remote.make_room("11", members=5)
     alice = here.join(room)
-    said = room.chat(3000)
+    said = room.chat(count)
     with here.undisturbed(megabytes=120, seconds=60):
         results = here.remote.send(here.name, said)
     assert results == {each.event_id: {} for each in said}
-    assert bodies(read_back(alice, room.room_id)) == [f"message {n}" for n in range(3000)]
+    assert bodies(read_back(alice, room.room_id)) == [f"message {n}" for n in range(count)]
 
 
 def test_a_flood_of_rooms_nobody_knows(here: Scene) -> None:

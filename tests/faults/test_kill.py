@@ -17,7 +17,7 @@ TIMELINE_LIMITS = (1000, 4)  # one listener gets whole timelines, the other fill
 
 
 def test_killed_under_load(homeserver: ServerProcess) -> None:
-    asyncio.run(kill_again_and_again(homeserver, 3))
+    asyncio.run(kill_again_and_again(homeserver, 2))
 
 
 @pytest.mark.interop

@@ -19,7 +19,7 @@ from tests.harness import Client, HearthServer, Json, ok, room_path
 from tests.scenarios.sliding import ALL_STATE, Connection, UnstableConnection
 
 StateKey = tuple[str, str]
-STEPS = int(os.environ.get("HEARTH_SLIDING_STEPS", "250"))
+STEPS = int(os.environ.get("HEARTH_SLIDING_STEPS", "120"))
 SEEDS = range(1, 1 + int(os.environ.get("HEARTH_MODEL_SEEDS", "1")))
 EXTENSIONS: Json = {name: {"enabled": True} for name in ("account_data", "receipts", "typing")}
 
