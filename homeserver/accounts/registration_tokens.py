@@ -19,6 +19,8 @@ from storage.database import Database
 _GRAMMAR = re.compile(r"[A-Za-z0-9._~-]{1,64}\Z")
 _ALPHABET = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
 
+MOST = 2**53 - 1
+
 
 class RegistrationTokens:
     def __init__(self, db: Database, clock: Clock) -> None:
@@ -64,10 +66,10 @@ class RegistrationTokens:
             raise NotFound("There is no such registration token.")
 
     def _checked(self, token: RegistrationToken) -> RegistrationToken:
-        if token.uses_allowed is not None and token.uses_allowed < 0:
-            raise InvalidParam("uses_allowed must be a non-negative integer or null.")
-        if token.expiry_ts is not None and token.expiry_ts < self._clock.now_ms():
-            raise InvalidParam("expiry_time must be in the future.")
+        if token.uses_allowed is not None and not 0 <= token.uses_allowed <= MOST:
+            raise InvalidParam(f"uses_allowed must be an integer from 0 to {MOST}, or null.")
+        if token.expiry_ts is not None and not self._clock.now_ms() <= token.expiry_ts <= MOST:
+            raise InvalidParam("expiry_time must be in the future, and not for ever.")
         return token
 
     def _is_good(self, token: RegistrationToken) -> bool:
