@@ -195,7 +195,7 @@ class JoinedRooms:
     async def _with_lazy_members(
         self, request: SyncRequest, room: Room, timeline: Timeline, state: Sequence[StoredEvent]
     ) -> list[StoredEvent]:
-        """Without the members nobody asked for, and with those of the senders the device may not know."""
+        """Without changes of members the device does not know, with the senders that it may not know."""
         needed = self._needed_members(request, room, timeline, include_own=False)
         kept = [
             stored
@@ -203,6 +203,9 @@ class JoinedRooms:
             if stored.event.type != MEMBER
             or stored.event.state_key in needed
             or stored.event.state_key == request.user_id
+            or self._lazy.may_know(
+                request.user_id, request.device_id, room.room_id, stored.event.state_key or ""
+            )
         ]
         told = {stored.event.state_key for stored in kept if stored.event.type == MEMBER}
         told.update(stored.event.state_key for stored in timeline.events if stored.event.type == MEMBER)

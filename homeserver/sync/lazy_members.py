@@ -28,8 +28,9 @@ class LazyMembers:
         """The answers to `since` and later got lost, and may not have been asked for in the same words."""
         sent = self._sent.get((user_id, device_id))
         if sent is not None:
-            for key in [key for key, (_, asked) in sent.items() if asked >= since]:
-                del sent[key]
+            for key, (_, asked) in sent.items():
+                if asked >= since:
+                    sent[key] = ("", 0)
 
     def forget_room(self, user_id: str, device_id: str, room_id: str) -> None:
         """The device forgets the room's members itself."""
@@ -37,6 +38,11 @@ class LazyMembers:
         if sent is not None:
             for key in [key for key in sent if key[0] == room_id]:
                 del sent[key]
+
+    def may_know(self, user_id: str, device_id: str, room_id: str, member: str) -> bool:
+        """Whether the device may hold an event of this member, which must not grow old there."""
+        sent = self._sent.get((user_id, device_id))
+        return sent is None or (room_id, member) in sent
 
     def unsent(
         self, user_id: str, device_id: str, room_id: str, members: Iterable[tuple[str, str]], since: int
