@@ -127,9 +127,19 @@ def _stale(
     for user_id in user_ids:
         local = server_of(user_id) == server_name
         person = store.local_person(tx, user_id) if local else store.remote_person(tx, user_id)
+        person = _storable(person) if person is not None else None
         if person != store.known(tx, user_id):
             found.append((user_id, person))
     return found
+
+
+def _storable(person: Person) -> Person:
+    """Without NULs, which a profile may hold (it is stored as JSON) and PostgreSQL's texts may not."""
+    name, avatar = person.display_name, person.avatar_url
+    return person._replace(
+        display_name=name.replace("\0", "") if name else name,
+        avatar_url=avatar.replace("\0", "") if avatar else avatar,
+    )
 
 
 def _put_all(tx: Transaction, people: Sequence[tuple[str, Person | None]]) -> None:
