@@ -96,8 +96,9 @@ def test_a_wait_ends_with_the_news(db: SynchronousDatabase) -> None:
 def test_news_between_looking_and_waiting_is_not_slept_through(db: SynchronousDatabase) -> None:
     house = SyncHouse(db)
     room_id = house.room(BOB, CAROL)
+    left = _left(house)
     since = house.sync(BOB)["next_batch"]
-    house.run(house.rooms.forget(BOB, _left(house)))
+    house.run(house.rooms.forget(BOB, left))
     # Something that concerns BOB but is nothing to tell; a message arrives while that is found out.
     house.after_window(lambda: house.rooms.send(room_id, ALICE, "m.room.message", {"body": "late"}))
     waiting = Deferred.fromCoroutine(house.service.sync(house.request(BOB, since, timeout_ms=30_000)))
