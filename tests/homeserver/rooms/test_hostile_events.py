@@ -398,20 +398,20 @@ def test_what_arrives_while_history_is_fetched(pair: Pair) -> None:
     pair = Pair(pair.house.db, there)
     room = pair.shared_room(members=1)
     room_id, root = room.room_id, list(room.extremities)
-    one = room.chat(80)
+    one = room.chat(160)
     left, room.extremities = room.extremities, root
-    two = room.chat(80, 80)
+    two = room.chat(160, 160)
     room.extremities += left
     pair.take(room.say("last"))
 
     async def meanwhile() -> None:
-        for event in (one[-30], two[-30]):
+        for event in (one[-100], two[-100]):
             await pair.incoming.receive(THERE, room_id, [event])
 
     ours = pair.house.run(pair.house.registry.get(room_id))
     there.meanwhile, there.questions = meanwhile, 0
     read_all(pair, room_id)
-    assert there.questions > 2
+    assert there.questions >= 2  # it was interrupted
     assert pair.house.registry.cached(room_id) is ours  # nothing failed to be written
     again = read_all(pair, room_id)
     assert len(again) == len(set(again)) and set(room.events) <= set(again)
