@@ -52,6 +52,8 @@ class Post:
         self._lock = threading.Lock()
         self._numbers = itertools.count(1)
         self.taken: dict[str, str] = {}
+        self.repeated: set[str] = set()
+        """Those that were sent again to a server that keeps no transaction IDs when it is killed."""
 
     def new_id(self) -> str:
         return f"post{next(self._numbers)}"
@@ -70,6 +72,8 @@ class Device:
             self.client.http.event_hooks = {}  # is not ours to judge
         self.post = post
         self.device_id = device_id
+        self.tries = 0
+        """Of the last request."""
         if new:
             body: Json = {"username": user, "password": PASSWORD, "auth": {"type": "m.login.dummy"}}
             self.expect("post", "/register", {**body, "device_id": device_id, "inhibit_login": True})
@@ -96,7 +100,9 @@ class Device:
 
     def ask(self, verb: str, path: str, body: Any = None, **query: Any) -> httpx.Response:
         deadline = time.monotonic() + PATIENCE
+        self.tries = 0
         while True:
+            self.tries += 1
             try:
                 if verb == "get":
                     answer = self.client.get(path, **query)
@@ -281,6 +287,8 @@ class Device:
         if messages:
             self.expect("put", f"/sendToDevice/m.room.encrypted/{self._txn()}", {"messages": messages})
             self.post.add(taken)
+            if self.tries > 1 and not self.trusted:
+                self.post.repeated |= taken.keys()
         group.shared |= readers
 
     def poke(self, room_id: str) -> None:
