@@ -64,8 +64,9 @@ class Backfill:
     async def down_to(self, room: Room, depth: int) -> bool:
         """Fetches some of what is missing above this depth or where history below it begins.
 
-        Whether anything came. Several who ask at once for the same room wait for the same answer.
+        Whether anything came, this way or another. Several who ask at once for the same room wait for the same answer.
         """
+        room = await self._registry.get(room.room_id)  # it may have become whole meanwhile
         if not room.is_resident(self._server_name):
             return False
         waiting = self._fetching.get(room.room_id)
@@ -145,8 +146,8 @@ class Backfill:
                     await self._incoming.gaps.auth_events(server, room, event)
                     await known.load(event.auth_events)
                 before = None if stateless else await self._state_before(work, event)
-                questions += before is None
                 if before is None and not stateless:
+                    questions += 1
                     entries = await self._incoming.gaps.state_before(server, room, event)
                     before, new = room.tip.state.changed_to(entries, self._registry.db.ids.snapshot())
                     if new is not None:
@@ -276,9 +277,9 @@ class Backfill:
     async def _write(self, room: Room, work: "_Chunk", starts: Sequence[str]) -> bool:
         async with self._incoming.turns.of(room.room_id):
             if self._registry.cached(room.room_id) is not room:
-                return False  # what was made ready belongs to the room as it was
+                return True  # what was made ready belongs to the room as it was: look again
             if any(self._came_meanwhile(room, aside.stored) for aside in work.asides):
-                return False
+                return True
             placed = [aside for aside in work.asides if aside.stored.status != REJECTED]
             for aside in reversed(placed):  # the older, the lower
                 if aside.stored.position is None:
