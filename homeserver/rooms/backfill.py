@@ -64,7 +64,8 @@ class Backfill:
     async def down_to(self, room: Room, depth: int) -> bool:
         """Fetches some of what is missing above this depth or where history below it begins.
 
-        Whether anything came, this way or another. Several who ask at once for the same room wait for the same answer.
+        Whether anything came, this way or another. Several who ask at once for the same room wait for the
+        same answer.
         """
         room = await self._registry.get(room.room_id)  # it may have become whole meanwhile
         if not room.is_resident(self._server_name):
