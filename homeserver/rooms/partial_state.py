@@ -8,8 +8,7 @@ Meanwhile the whole state is fetched. The subtle idea is how it enters: all stat
 on the one before it, so the missing members are added to that bottom layer and every later state has them.
 Then what was let in meanwhile is judged once more.
 
-Who opens the room first reads its newest messages: the rest of the state lets that pass, unless somebody
-waits for it.
+It is asked for at once: a server that let us in may be gone, or have left the room, a moment later.
 """
 
 import functools
@@ -42,7 +41,7 @@ from storage.memberships import Membership
 
 log = Logger()
 
-HEAD_START = 1.0
+HEAD_START = 0.0
 FIRST_WAIT = 2.0
 LONGEST_WAIT = 600.0
 LONGEST_PATIENCE = 60.0
