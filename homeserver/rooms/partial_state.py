@@ -11,7 +11,6 @@ Then what was let in meanwhile is judged once more.
 It is asked for at once: a server that let us in may be gone, or have left the room, a moment later.
 """
 
-import functools
 from collections.abc import Collection, Sequence
 from typing import Any
 
@@ -19,7 +18,6 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from homeserver.clock import Timer
 from homeserver.errors import NotFound, RemoteError
 from homeserver.protocol.auth_rules import AuthError
 from homeserver.rooms import judgement
@@ -41,7 +39,6 @@ from storage.memberships import Membership
 
 log = Logger()
 
-HEAD_START = 0.0
 FIRST_WAIT = 2.0
 LONGEST_WAIT = 600.0
 LONGEST_PATIENCE = 60.0
@@ -72,10 +69,8 @@ class PartialState:
         """Fetches the rest of the state before the join `event_id`, for as long as it takes."""
         if room_id not in self._waiting:
             self._waiting[room_id] = []
-            begin: Deferred[None] = Deferred()
-            timer = self._registry.clock.call_later(HEAD_START, begin.callback, None)
-            self._registry.partial[room_id] = functools.partial(_at_once, timer, begin)
-            work = Deferred.fromCoroutine(self._complete(begin, room_id, event_id, servers))
+            self._registry.partial.add(room_id)
+            work = Deferred.fromCoroutine(self._complete(room_id, event_id, servers))
             work.addErrback(_failed, room_id)
 
     async def whole(self, room_id: str) -> None:
@@ -83,7 +78,6 @@ class PartialState:
         waiting = self._waiting.get(room_id)
         if waiting is None:
             return
-        self._registry.hurry(room_id)
         waiter: Deferred[None] = Deferred()
         waiting.append(waiter)
         timer = self._registry.clock.call_later(LONGEST_PATIENCE, _give_up, waiting, waiter)
@@ -91,19 +85,16 @@ class PartialState:
         if timer.active():
             timer.cancel()
 
-    async def _complete(
-        self, begin: Deferred[None], room_id: str, event_id: str, servers: Sequence[str]
-    ) -> None:
+    async def _complete(self, room_id: str, event_id: str, servers: Sequence[str]) -> None:
         wait = FIRST_WAIT
         try:
-            await begin
             while not await self._tried(room_id, event_id, servers):
                 pause: Deferred[None] = Deferred()
                 self._registry.clock.call_later(wait, pause.callback, None)
                 await pause
                 wait = min(2 * wait, LONGEST_WAIT)
         finally:
-            self._registry.partial.pop(room_id, None)
+            self._registry.partial.discard(room_id)
             for waiter in self._waiting.pop(room_id, []):
                 waiter.callback(None)
 
@@ -175,7 +166,7 @@ class PartialState:
             await self._registry.submit(room, Batch(room.tip), also)
             # At once, or a sync could skip the room as partial and yet pass the position of its completion.
             self._registry.completed[room_id] = self._registry.db.position
-            self._registry.partial.pop(room_id, None)
+            self._registry.partial.discard(room_id)
             self._registry.forget(room_id)
             log.info("{room}: the state is whole, with {count} members more", room=room_id, count=len(rows))
         finally:
@@ -292,13 +283,6 @@ def _hiding(room: Room, failed: Sequence[StoredEvent], state: RoomState, new: An
                 membership_rows.put_all(tx, [row], position)
 
     return write
-
-
-def _at_once(timer: Timer, begin: "Deferred[None]") -> None:
-    if timer.active():
-        timer.cancel()
-    if not begin.called:
-        begin.callback(None)
 
 
 def _give_up(waiting: list["Deferred[None]"], waiter: "Deferred[None]") -> None:

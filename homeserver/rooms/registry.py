@@ -80,8 +80,8 @@ class Registry:
         self.drafting = Drafting(self)
         self.completed: dict[str, int] = {}
         """Rooms whose state became whole after the join, and at which position."""
-        self.partial: dict[str, Callable[[], None]] = {}
-        """Rooms whose state is not whole yet, and what has the rest of it fetched at once."""
+        self.partial: set[str] = set()
+        """Rooms whose state is not whole yet."""
 
     def cached(self, room_id: str) -> Room | None:
         return self._rooms.get(room_id)
@@ -186,13 +186,6 @@ class Registry:
         room = self._rooms.get(room_id)
         if room is not None:
             self._drop(room)
-
-    def hurry(self, room_id: str) -> bool:
-        """Whether the room's state is not whole yet; whoever asks waits for it, so it is fetched at once."""
-        begin = self.partial.get(room_id)
-        if begin is not None:
-            begin()
-        return begin is not None
 
     async def settled(self, room: Room) -> None:
         """Returns when all that is under way in the room has been committed or has failed."""

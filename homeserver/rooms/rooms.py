@@ -68,8 +68,8 @@ class Rooms(MembershipVerbs):
         return self._registry.cached(room_id)
 
     def lacks_members(self, room_id: str) -> bool:
-        """Whether members of a room that was just joined are still to come; they are fetched at once now."""
-        return self._registry.hurry(room_id)
+        """Whether members of a room that was just joined are still to come."""
+        return room_id in self._registry.partial
 
     def completed_at(self, room_id: str) -> int:
         """The position at which they had come; 0 for all other rooms."""
