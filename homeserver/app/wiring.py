@@ -26,7 +26,6 @@ from homeserver.accounts.profiles import Edit, Profiles
 from homeserver.accounts.registration_tokens import RegistrationTokens
 from homeserver.accounts.rendezvous import Rendezvous
 from homeserver.accounts.requester import UserLocked, UserSuspended
-from homeserver.accounts.settings import AccountSettings, PasswordPolicy
 from homeserver.accounts.shared_secret import SharedSecret
 from homeserver.accounts.tags import Tags
 from homeserver.accounts.token_cache import TokenCache
@@ -34,8 +33,8 @@ from homeserver.accounts.tokens import Tokens
 from homeserver.accounts.uia import Uia
 from homeserver.accounts.upgraded_rooms import UpgradedRooms
 from homeserver.app.config import Config
-from homeserver.app.config.sections import ServerNotices as ServerNoticesConfig
 from homeserver.app.federation_wiring import build_federation
+from homeserver.app.settings import account_settings, look_of_notices, public_facts
 from homeserver.clock import ReactorClock
 from homeserver.devices.cross_signing import CrossSigning
 from homeserver.devices.dehydrated import DehydratedDevices
@@ -72,14 +71,14 @@ from homeserver.rooms.remote_membership import RemoteMembership
 from homeserver.rooms.reports import Reports
 from homeserver.rooms.rooms import Rooms
 from homeserver.rooms.serialize import Serializer
-from homeserver.rooms.server_notices import Look, ServerNotices
+from homeserver.rooms.server_notices import ServerNotices
 from homeserver.rooms.sharing import Sharing
 from homeserver.rooms.third_party_invites import ThirdPartyInvites
 from homeserver.rooms.upgrade import Upgrades
 from homeserver.search.index import SearchIndex
 from homeserver.search.people import UserDirectory
 from homeserver.search.service import Search
-from homeserver.server import PublicFacts, Server, Turn
+from homeserver.server import Server
 from homeserver.sync.account_data_part import AccountDataPart
 from homeserver.sync.ephemeral import Ephemeral
 from homeserver.sync.event_format import EventFormat
@@ -128,7 +127,7 @@ def build(config: Config, engine: Engine, signing_key: SigningKey, reactor: Any,
         notices_user = f"@{config.server_notices.system_mxid_localpart}:{name}"
 
     # people
-    settings = _account_settings(config)
+    settings = account_settings(config)
     token_cache = TokenCache()
     tokens = Tokens(db, clock, token_cache, settings)
     devices = Devices(db, clock, token_cache)
@@ -252,7 +251,7 @@ def build(config: Config, engine: Engine, signing_key: SigningKey, reactor: Any,
             tags,
             rooms,
             notices_user,
-            _look(config.server_notices),
+            look_of_notices(config.server_notices),
             auto_join=config.server_notices.auto_join,
         )
 
@@ -345,7 +344,7 @@ def build(config: Config, engine: Engine, signing_key: SigningKey, reactor: Any,
         ),
     )
     return Server(
-        config=_public_facts(config),
+        config=public_facts(config),
         clock=clock,
         db=db,
         accounts=accounts,
@@ -403,64 +402,4 @@ def build(config: Config, engine: Engine, signing_key: SigningKey, reactor: Any,
         notifications=Notifications(registry, push_rules, push_actions.facts, account_data.ignored_users),
         federation=federation,
         sender=sender,
-    )
-
-
-def _account_settings(config: Config) -> AccountSettings:
-    policy = config.password_config.policy
-    return AccountSettings(
-        enable_registration=config.enable_registration,
-        registration_requires_token=config.registration_requires_token,
-        registration_shared_secret=config.registration_shared_secret,
-        allow_guest_access=config.allow_guest_access,
-        password_login=config.password_config.enabled,
-        password_policy=PasswordPolicy(
-            enabled=policy.enabled,
-            minimum_length=policy.minimum_length,
-            require_digit=policy.require_digit,
-            require_symbol=policy.require_symbol,
-            require_lowercase=policy.require_lowercase,
-            require_uppercase=policy.require_uppercase,
-        ),
-        session_lifetime=config.session_lifetime,
-        refreshable_access_token_lifetime=config.refreshable_access_token_lifetime,
-        refresh_token_lifetime=config.refresh_token_lifetime,
-        nonrefreshable_access_token_lifetime=config.nonrefreshable_access_token_lifetime,
-        login_via_existing_session=config.login_via_existing_session.enabled,
-        login_token_timeout=config.login_via_existing_session.token_timeout,
-        ui_auth_session_timeout=config.ui_auth.session_timeout,
-    )
-
-
-def _look(notices: ServerNoticesConfig) -> Look:
-    return Look(
-        display_name=notices.system_mxid_display_name,
-        avatar_url=notices.system_mxid_avatar_url,
-        room_name=notices.room_name,
-        room_avatar_url=notices.room_avatar_url,
-        room_topic=notices.room_topic,
-    )
-
-
-def _public_facts(config: Config) -> PublicFacts:
-    return PublicFacts(
-        server_name=config.server_name,
-        default_room_version=config.default_room_version,
-        public_baseurl=config.public_baseurl,
-        extra_well_known_client_content=config.extra_well_known_client_content,
-        allow_public_rooms_without_auth=config.allow_public_rooms_without_auth,
-        require_auth_for_profile_requests=config.require_auth_for_profile_requests,
-        forget_rooms_on_leave=config.forget_rooms_on_leave,
-        max_event_delay_ms=config.max_event_delay_duration,
-        well_known_support=config.well_known_support,
-        policy_server_public_keys=config.policy_server_public_keys,
-        turn=Turn(
-            uris=config.turn_uris,
-            shared_secret=config.turn_shared_secret,
-            username=config.turn_username,
-            password=config.turn_password,
-            user_lifetime_ms=config.turn_user_lifetime,
-            allow_guests=config.turn_allow_guests,
-        ),
-        rtc_transports=config.matrix_rtc.transports,
     )
