@@ -90,14 +90,14 @@ def groups(
     ]
 
 
-def have_children(tx: Transaction, room: int, parents: Collection[str]) -> bool:
-    """Whether there is anything to aggregate at all."""
-    found = tx.value(
-        f"SELECT 1 FROM relation r WHERE r.room = ? AND {tx.any('r.parent')}"
-        " AND r.rel_type IN ('m.replace','m.thread','m.reference') LIMIT 1",
+def which_have_children(tx: Transaction, room: int, parents: Collection[str]) -> set[str]:
+    """Under which of these events there is anything to aggregate at all."""
+    rows = tx.all(
+        f"SELECT DISTINCT r.parent FROM relation r WHERE r.room = ? AND {tx.any('r.parent')}"
+        " AND r.rel_type IN ('m.replace','m.thread','m.reference')",
         [room, tx.array(parents)],
     )
-    return found is not None
+    return {parent for (parent,) in rows}
 
 
 def latest_in_threads(tx: Transaction, room: int, roots: Sequence[str], seen: Seen) -> dict[str, int]:

@@ -72,6 +72,17 @@ class EventStore:
         """For database threads: what is in memory, which counts for no use."""
         return self._recent.get(event_id)
 
+    def known(self, loaded: Iterable[StoredEvent]) -> list[StoredEvent]:
+        """The objects in memory where there are any: their client form is made already.
+
+        Others are not kept, since nobody is likely to read the same old page again soon.
+        """
+        result = []
+        for stored in loaded:
+            known = self.cached(stored.event_id)
+            result.append(known if known is not None and known.position == stored.position else stored)
+        return result
+
     async def get(self, event_id: str) -> StoredEvent | None:
         return (await self.many([event_id])).get(event_id)
 

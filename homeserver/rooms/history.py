@@ -7,42 +7,35 @@ Everybody first passes one door, `access`: who is joined reads on, who left read
 world-readable room is open to all. Then each event is judged by itself (`sight`, `paging`).
 """
 
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
 from homeserver.errors import Forbidden, NotFound
 from homeserver.protocol.visibility import VISIBILITY_KEY, WORLD_READABLE, history_visibility
 from homeserver.rooms.aggregations import NO_BUNDLES, Bundles, aggregate
-from homeserver.rooms.paging import Scan, between, members_at, scan, state_around, token, upto
+from homeserver.rooms.pages import Asked, FetchPast, Page, Pages
+from homeserver.rooms.paging import Scan, between, scan, state_around, token, upto
 from homeserver.rooms.registry import Registry
 from homeserver.rooms.room import Room
 from homeserver.rooms.sight import (
     Departure,
-    Facts,
     Reader,
-    RememberedFacts,
     Sight,
     departure,
-    read_facts,
 )
 from homeserver.rooms.state import Entries
 from homeserver.sync.filter_rules import RoomEventFilter
 from storage import events as event_rows
-from storage import graph, relations, snapshots, timeline
+from storage import relations, snapshots, timeline
 from storage.events import StoredEvent
 from storage.state_at import MEMBER
-from storage.timeline import Place, Window
+from storage.timeline import Window
 from storage.transaction import Transaction
 
 MOST_EVENTS = 1000
-_EMPTY = Place(0, 0)
 
 EVERYTHING = RoomEventFilter()
 
-FetchPast = Callable[[Room, int], Awaitable[bool]]
-"""Fetches what is missing of a room's history from some depth on; whether anything came."""
-MOST_FETCHES = 3
 WholeState = Callable[[str], Awaitable[None]]
 
 
@@ -60,18 +53,6 @@ class Access:
 
 
 @dataclass(slots=True)
-class Page:
-    """Events in the order asked for. `end` is None where there is no more."""
-
-    events: list[StoredEvent]
-    start: str
-    end: str | None
-    state: list[StoredEvent]
-    membership_of: Callable[[StoredEvent], str | None]
-    bundles: Bundles = field(default_factory=dict)
-
-
-@dataclass(slots=True)
 class Context:
     event: StoredEvent
     before: list[StoredEvent]
@@ -81,17 +62,6 @@ class Context:
     state: list[StoredEvent]
     membership_of: Callable[[StoredEvent], str | None]
     bundles: Bundles = field(default_factory=dict)
-
-
-class _PageRead(NamedTuple):
-    """`gap`: more of this page's stretch of history may be had from other servers."""
-
-    found: Scan
-    sight: Sight
-    state: list[StoredEvent]
-    bundles: Bundles
-    gap: bool
-    facts: Facts
 
 
 class History:
@@ -105,11 +75,10 @@ class History:
         """`whole_state` waits for the members of a room that was just joined elsewhere."""
         self._whole_state = whole_state
         self._registry = registry
-        self._fetch_past = fetch_past
         self._db = registry.db
-        self._events = registry.events
+        self.events = registry.events
         self._ignored_users = ignored_users
-        self._facts = RememberedFacts()
+        self._pages = Pages(self._db, self.events, fetch_past)
 
     async def access(self, room_id: str, user_id: str) -> Access:
         """Raises Forbidden for those who may not read the room at all, or where there is none."""
@@ -133,7 +102,7 @@ class History:
     async def is_world_readable(self, room: Room) -> bool:
         """Whether everybody may read what is sent now."""
         entry = room.head.state.entries.get(VISIBILITY_KEY)
-        stored = await self._events.get(entry.event_id) if entry is not None else None
+        stored = await self.events.get(entry.event_id) if entry is not None else None
         return stored is not None and history_visibility(stored.event.content) == WORLD_READABLE
 
     async def messages(
@@ -150,67 +119,16 @@ class History:
         """A page of the timeline; raises InvalidParam for tokens that are none."""
         access = await self.access(room_id, user_id)
         readable = Window(access.room.nid, arrived_upto=access.arrived_upto)
-        window = between(readable, start, stop, backwards)
-        reader = await self.reader(access, user_id)
-
-        def read(tx: Transaction, facts: Facts | None) -> "_PageRead":
-            if facts is None:
-                gapless = not graph.missing(tx, access.room.nid, 0, 1)
-                facts = read_facts(tx, access.room.nid, user_id)._replace(gapless=gapless)
-            sight = Sight(tx, access.room.nid, reader, facts)
-            asked = min(limit, MOST_EVENTS)
-            found = scan(
-                tx,
-                sight,
-                window,
-                room_id,
-                wanted,
-                backwards=backwards,
-                limit=asked,
-                known=self._events.peek,
-            )
-            ends_at = found.last.event.depth if found.more and found.last is not None else 0
-            gap = backwards and not facts.gapless and bool(graph.missing(tx, access.room.nid, ends_at, 1))
-            state: list[StoredEvent] = []
-            if wanted.lazy_load_members and found.events:
-                newest = found.events[0] if backwards else found.events[-1]
-                senders = {stored.event.sender for stored in found.events}
-                state = members_at(tx, access.room.nid, newest.state_after, senders)
-            bundles = aggregate(tx, sight, access.room.nid, found.events, access.arrived_upto)
-            return _PageRead(found, sight, state, bundles, gap, facts)
-
-        stamp = access.room.stamp
-        got = await self._db.read(read, self._facts.get(access.room.nid, user_id, stamp))
-        if access.joined:
-            self._facts.put(access.room.nid, user_id, stamp, got.facts)
-        nobody_has_more = False
-        for _ in range(MOST_FETCHES):
-            last = got.found.last
-            ends_at = last.event.depth if got.found.more and last is not None else 0
-            if not got.gap or self._fetch_past is None:
-                break
-            nobody_has_more = not await self._fetch_past(access.room, ends_at)
-            if nobody_has_more:
-                break
-            got = await self._db.read(read, None)
-        found = got.found
-        inner, outer = timeline.before, timeline.place_of
-        if backwards:
-            inner, outer = outer, inner
-        begin = start or token(inner(found.first) if found.first is not None else _EMPTY)
-        end = token(outer(found.last)) if found.last is not None else begin
-        # Where nothing passed the filter it goes on while more comes; where there is nothing it does not.
-        goes_on = found.more or (
-            got.gap and (found.events or (found.last is not None and not nobody_has_more))
+        asked = Asked(
+            access.room,
+            await self.reader(access, user_id),
+            between(readable, start, stop, backwards),
+            backwards,
+            min(limit, MOST_EVENTS),
+            wanted,
+            access.arrived_upto,
         )
-        return Page(
-            events=found.events,
-            start=begin,
-            end=end if goes_on else None,
-            state=self.known(got.state),
-            membership_of=got.sight.membership_of,
-            bundles=got.bundles,
-        )
+        return await self._pages.page(asked, start)
 
     async def event(
         self, room_id: str, user_id: str, event_id: str
@@ -226,7 +144,7 @@ class History:
 
         def read(tx: Transaction) -> Bundles:
             room = access.room.nid
-            if not relations.have_children(tx, room, [event_id]):
+            if not relations.which_have_children(tx, room, [event_id]):
                 return NO_BUNDLES
             return aggregate(tx, Sight(tx, room, reader), room, [stored], access.arrived_upto)
 
@@ -274,11 +192,11 @@ class History:
         before, after, sight, state, bundles = await self._db.read(read)
         return Context(
             event=target,
-            before=self.known(before.events),
-            after=self.known(after.events),
+            before=self.events.known(before.events),
+            after=self.events.known(after.events),
             start=token(timeline.before(before.last or target)),
             end=token(timeline.place_of(after.last or target)),
-            state=self.known(state),
+            state=self.events.known(state),
             membership_of=sight.membership_of,
             bundles=bundles,
         )
@@ -317,7 +235,7 @@ class History:
                 or (not_membership is not None and entry.membership != not_membership)
             )
         ]
-        found = await self._events.many(event_ids)
+        found = await self.events.many(event_ids)
         return [found[event_id] for event_id in event_ids if event_id in found]
 
     async def _state_at(self, access: Access, at: str | None) -> Entries:
@@ -338,7 +256,7 @@ class History:
     async def _one(
         self, access: Access, user_id: str, event_id: str
     ) -> tuple[StoredEvent, str | None] | None:
-        stored = await self._events.get(event_id)
+        stored = await self.events.get(event_id)
         if stored is None or stored.room != access.room.nid or stored.status != event_rows.ACCEPTED:
             return None
         if stored.position is None:
@@ -358,14 +276,3 @@ class History:
 
     async def reader(self, access: Access, user_id: str) -> Reader:
         return Reader(user_id, access.joined, await self._ignored_users(user_id))
-
-    def known(self, events: Iterable[StoredEvent]) -> list[StoredEvent]:
-        """The objects in memory where there are any: their client form is made already.
-
-        Others are not kept, since nobody is likely to read the same old page again soon.
-        """
-        result = []
-        for stored in events:
-            known = self._events.cached(stored.event_id)
-            result.append(known if known is not None and known.position == stored.position else stored)
-        return result

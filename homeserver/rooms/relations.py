@@ -91,7 +91,7 @@ class Relations:
         if len(found) > most:
             last = found[most - 1]
             end = token(Place(last.depth, last.position - 1) if backwards else last.place)
-        return RelationPage(self._history.known(events), start, end, sight.membership_of, bundles)
+        return RelationPage(self._history.events.known(events), start, end, sight.membership_of, bundles)
 
     async def threads(
         self, room_id: str, user_id: str, *, participated: bool, start: str | None, limit: int
@@ -116,7 +116,7 @@ class Relations:
         roots, sight, bundles = await self._db.read(read)
         events = [
             _as_redacted(stored) if stored.event.sender in reader.ignored else stored
-            for stored in self._history.known(roots.events)
+            for stored in self._history.events.known(roots.events)
         ]
         return RelationPage(events, start, roots.end, sight.membership_of, bundles)
 

@@ -99,20 +99,18 @@ class RememberedFacts:
             self._known.popitem(last=False)
 
 
-class Sight:
-    """`visible(events)` leaves out what the reader may not see; `membership_of` what they were then."""
+class Standing:
+    """What the facts alone tell: mostly whether a reader sees everything, and what they were when."""
 
-    def __init__(self, tx: Transaction, room: int, reader: Reader, facts: Facts | None = None) -> None:
-        self._tx = tx
+    def __init__(self, reader: Reader, facts: Facts) -> None:
         self._reader = reader
-        own, self._settings, _ = facts or read_facts(tx, room, reader.user_id)
-        self._own = {event.nid: event for event in own}
-        self._arrived = [event for event in own if event.position is not None and event.accepted]
+        self._settings = facts.settings
+        self._own = {event.nid: event for event in facts.own}
+        self._arrived = [event for event in facts.own if event.position is not None and event.accepted]
         self._arrivals = [event.position or 0 for event in self._arrived]
         joins = [event.position or 0 for event in self._arrived if event.membership == "join"]
         self._last_join = joins[-1] if joins else None
         self._everything = reader.joined and visibility.sees_all_while_joined(self._settings.values())
-        self._memberships: dict[int, str] = {}
 
     @property
     def reader(self) -> Reader:
@@ -127,6 +125,20 @@ class Sight:
     def last_join(self) -> int | None:
         """Where the last join is that makes a difference; none does to somebody who is joined."""
         return _JOINED if self._reader.joined else self._last_join
+
+    def membership_of(self, stored: StoredEvent) -> str:
+        """The reader's membership when the event had arrived: that after it, but for forks."""
+        known = bisect_right(self._arrivals, stored.position or 0)
+        return self._arrived[known - 1].membership if known else "leave"
+
+
+class Sight(Standing):
+    """`visible(events)` leaves out what the reader may not see; `membership_of` what they were then."""
+
+    def __init__(self, tx: Transaction, room: int, reader: Reader, facts: Facts | None = None) -> None:
+        super().__init__(reader, facts or read_facts(tx, room, reader.user_id))
+        self._tx = tx
+        self._memberships: dict[int, str] = {}
 
     def seen(self, stands: Iterable[Stand], arrived_upto: int | None = None) -> Seen:
         """Which message events of these stands the reader sees, of those that arrived by then."""
@@ -166,15 +178,8 @@ class Sight:
         return seen
 
     def membership_of(self, stored: StoredEvent) -> str:
-        """The reader's membership after this event.
-
-        Where the state was not looked at, it is what had arrived by then: the same but for forks.
-        """
-        exact = self._memberships.get(stored.nid)
-        if exact is not None:
-            return exact
-        known = bisect_right(self._arrivals, stored.position or 0)
-        return self._arrived[known - 1].membership if known else "leave"
+        """The reader's membership after this event, exactly where the state was looked at."""
+        return self._memberships.get(stored.nid) or super().membership_of(stored)
 
     def _joined_after(self, stored: StoredEvent) -> bool:
         if self._reader.joined:

@@ -10,8 +10,9 @@ from homeserver.rooms.create import CreateOptions
 from homeserver.rooms.directory import Directory
 from homeserver.rooms.event_store import EventStore
 from homeserver.rooms.head import Identity
-from homeserver.rooms.history import Context, History, Page
+from homeserver.rooms.history import Context, History
 from homeserver.rooms.memberships import Memberships
+from homeserver.rooms.pages import Page
 from homeserver.rooms.public_rooms import PublicRooms
 from homeserver.rooms.registry import Registry
 from homeserver.rooms.rooms import Rooms
