@@ -3,11 +3,14 @@
 The tables are explained in `schema/009_federated_rooms.sql`.
 """
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 
 import orjson
 
+from storage.events import StoredEvent
 from storage.transaction import Transaction
+
+_MOST_GAPS = 1000
 
 
 def add_outgoing(tx: Transaction, position: int, event: int, room: int, also: str | None) -> None:
@@ -82,6 +85,28 @@ def which_missing(tx: Transaction, room: int, event_ids: Collection[str]) -> set
         [room, tx.array(event_ids)],
     )
     return {event_id for (event_id,) in rows}
+
+
+def which_lack(tx: Transaction, rooms: Collection[int]) -> set[int]:
+    """Those of these rooms of whose history something is missing."""
+    rows = tx.all(
+        f"SELECT nid FROM room WHERE {tx.any('nid')}"
+        " AND EXISTS (SELECT 1 FROM missing_event WHERE room = nid)",
+        [tx.array(rooms)],
+    )
+    return {room for (room,) in rows}
+
+
+def after_gap(tx: Transaction, room: int, stored: Sequence[StoredEvent]) -> int | None:
+    """The index of the last of these events that stands on something missing."""
+    if not stored:
+        return None
+    lowest = min(each.event.depth for each in stored)
+    gone = {event_id for event_id, _ in missing(tx, room, lowest, _MOST_GAPS)}
+    for index in range(len(stored) - 1, -1, -1) if gone else ():
+        if not gone.isdisjoint(stored[index].event.prev_events):
+            return index
+    return None
 
 
 # Redactions that came first

@@ -127,7 +127,7 @@ class Committed:
 
     `redacts`: the event whose redaction takes effect with this one. `changed`: other memberships that state
     resolution changed with it. `previous_servers`: the head's servers before the event. `outgoing`: this
-    server tells those servers of it, and the server `also`.
+    server tells those servers of it, and the server `also`. `after_gap`: what it stands on is not all here.
     """
 
     stored: StoredEvent
@@ -139,6 +139,7 @@ class Committed:
     previous_servers: "Map[str, int]" = NO_SERVERS
     outgoing: bool = False
     also: str | None = None
+    after_gap: bool = False
 
 
 @dataclass(frozen=True, slots=True)

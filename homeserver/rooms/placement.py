@@ -252,6 +252,7 @@ class Placement:
                 changed,
                 tip.servers,
                 outgoing,
+                after_gap=any(map(self._known.lacks_place, self.event.prev_events)),
             ),
             outgoing=outgoing,
             servers_in=come,

@@ -32,6 +32,7 @@ class Room:
     `states` holds the states after the last events, and after each that is not committed yet; `unsaved` are
     snapshots that the next write brings along; `resolved` are states by the snapshots they were made of.
     While `held`, nothing new is built on the tip. `partial`: the members of the state are still to come.
+    `gap` is the position of the last event of the timeline that stands on something missing, 0 if none is.
     `beside` grows when events are stored outside the timeline. `epoch` is another object once anything
     happened but a message that follows known ones.
     """
@@ -52,6 +53,7 @@ class Room:
         self.resolved: dict[frozenset[int | None], RoomState] = {}
         self.held: list[Deferred[None]] | None = None
         self.partial = False
+        self.gap = 0
         self.beside = 0
         self.epoch = object()
 
@@ -79,6 +81,8 @@ class Room:
         self.head = committed.head
         self.position = stored.position or self.position
         self.pending.pop(stored.event_id, None)
+        if committed.after_gap:
+            self.gap = self.position
         self.timeline.append(stored)
         if len(self.timeline) > TIMELINE_KEPT:
             self.timeline_from = self.timeline.popleft().position or self.timeline_from

@@ -18,7 +18,7 @@ from homeserver.rooms.sight import Facts, Reader, Sight, facts_of_rooms
 from homeserver.sync.filters import RoomEventFilter
 from homeserver.sync.request import SyncRequest
 from homeserver.sync.tokens import StreamToken
-from storage import snapshots
+from storage import graph, snapshots
 from storage import sync as reads
 from storage.database import Database
 from storage.events import Known, StoredEvent
@@ -76,7 +76,7 @@ def recent_timeline(
     if request.filter.room.timeline.asks_for_relations:
         return None
     events = room.since(since, upto)
-    if events is None or any(stored.room_state is not None for stored in events):
+    if events is None or since < room.gap or any(stored.room_state is not None for stored in events):
         return None
     return _cut(events, request, ignored, room.room_id, upto)
 
@@ -135,9 +135,15 @@ def stored_timelines(
         facts = facts_of_rooms(tx, whole, request.user_id)
         elsewhere = [reading.room for reading in readings if reading.room in facts and reading.last is None]
         first = reads.last_stretches(tx, elsewhere, readings[0].upto, at_once(request), known)
+    lacking = graph.which_lack(tx, [reading.room for reading in readings])
     return {
         reading.room_id: stored_timeline(
-            tx, reading, request, facts.get(reading.room), reading.last or first.get(reading.room)
+            tx,
+            reading,
+            request,
+            facts.get(reading.room),
+            reading.last or first.get(reading.room),
+            gapless=reading.room not in lacking,
         )
         for reading in readings
     }
@@ -161,8 +167,14 @@ def stored_timeline(
     request: SyncRequest,
     facts: Facts | None = None,
     first: reads.Stretch | None = None,
+    *,
+    gapless: bool = False,
 ) -> Timeline:
-    """The same from the database, with history visibility applied. `first`: the last events, read before."""
+    """The same from the database, with history visibility applied. `first`: the last events, read before.
+
+    It begins after the last gap that could not be closed, if there is any, so that whoever pages back from
+    it closes the gap. `gapless`: there is none.
+    """
     limit = request.timeline_limit
     timeline_filter = request.filter.room.timeline
     sight = None if reading.sees_all else Sight(tx, reading.room, reading.reader, facts)
@@ -181,6 +193,10 @@ def stored_timeline(
         scanned[:0] = part
     limited = len(events) > limit or not complete
     kept = events[len(events) - limit :] if len(events) > limit else events
+    gap = None if gapless else graph.after_gap(tx, reading.room, scanned)
+    if gap is not None:
+        limited = True
+        kept = [stored for stored in kept if (stored.position or 0) >= (scanned[gap].position or 0)]
     forked = None
     if reading.since and reads.forked(tx, reading.room, reading.since, reading.upto):
         changed = reads.changed_state(tx, reading.room, reading.since, reading.upto)

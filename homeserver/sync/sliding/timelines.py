@@ -19,6 +19,7 @@ from homeserver.sync.filter_rules import Filter, RoomEventFilter, RoomFilter
 from homeserver.sync.request import SyncRequest
 from homeserver.sync.room_parts import Reading, Timeline, stored_timeline
 from homeserver.sync.sliding.room_list import Entry
+from storage import graph
 from storage import sliding_sync as store
 from storage.database import Transaction
 
@@ -54,7 +55,7 @@ def recent(
     if len(events) <= limit and room.timeline_from > 0:
         return None
     kept = events[len(events) - limit :] if len(events) > limit else events
-    if kept and (kept[0].position or 0) < entry.row.position:
+    if kept and (kept[0].position or 0) < max(entry.row.position, room.gap):
         return None
     return Timeline(kept, len(events) > limit, {}, {}, kept, upto)
 
@@ -71,6 +72,7 @@ def last_timelines(
     arrivals = store.own_arrivals(tx, numbers, user_id)
     events = store.last_events(tx, [(past.nid, past.limit + 1) for past in plain], upto)
     found = {}
+    lacking = graph.which_lack(tx, numbers)
     for past in plain:
         last = events[past.nid]
         shown = [stored for stored in last if stored.event.is_state or stored.event.sender not in ignored]
@@ -78,6 +80,9 @@ def last_timelines(
             continue  # somebody ignored hides how much there is
         limited = len(shown) > past.limit
         kept = shown[len(shown) - past.limit :] if limited else shown
+        gap = graph.after_gap(tx, past.nid, kept) if past.nid in lacking else None
+        if gap is not None:
+            limited, kept = True, kept[gap:]
         memberships = {
             stored.nid: _at(arrivals.get(past.nid, ()), stored.position or 0) for stored in kept
         }

@@ -1,5 +1,6 @@
 """The envelope: who may send it, how much it may hold, and what is answered for each event."""
 
+import json
 from typing import Any
 
 import pytest
@@ -7,7 +8,7 @@ import pytest
 from homeserver.protocol import canonical_json
 from tests.federation.company import Company
 from tests.federation.synthetic_room import forge
-from tests.harness import Json, refused
+from tests.harness import Json, ok, refused, room_path
 
 WRONG: list[Any] = [None, 1, "x", [], {}, [[]], {"a": {}}, 2**70, -1, "\0"]
 WRONG_LISTS: list[Any] = [1, "x", {}]
@@ -118,3 +119,24 @@ def test_a_gap_is_filled(between: Company) -> None:
     last = room.say("last")
     assert between.send(last) == {last.event_id: {}}
     assert [event["content"]["body"] for event in alice.timeline(room.room_id)] == ["lost", "last"]
+
+
+def test_a_sync_does_not_hide_a_gap(between: Company) -> None:
+    """What it tells begins after the gap, and who pages back from there closes it."""
+    alice, room = between.shared_room()
+    before = room.say("before")
+    between.send(before)
+    alice.sync()
+    since = alice.since
+    lost = [event.event_id for event in room.chat(150)]
+    last = room.say("last")
+    assert between.send(last) == {last.event_id: {}}
+    many = json.dumps({"room": {"timeline": {"limit": 1000}}})
+    for start in (since, None):
+        timeline = alice.sync(since=start, filter=many)["rooms"]["join"][room.room_id]["timeline"]
+        told = [event["event_id"] for event in timeline["events"]]
+        assert timeline["limited"] and told[-1] == last.event_id and before.event_id not in told
+    page = {"dir": "b", "limit": 1000, "from": timeline["prev_batch"]}
+    found = ok(alice.get(f"{room_path(room.room_id)}/messages", **page))["chunk"]
+    older = [event["event_id"] for event in reversed(found)]
+    assert [*older, *told][-152:] == [before.event_id, *lost, last.event_id]
