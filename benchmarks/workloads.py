@@ -6,8 +6,9 @@ round starts from whatever the rounds before left, as a server that has been up 
 
 import asyncio
 import functools
+import itertools
 import time
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from typing import Any
 
 import orjson
@@ -217,11 +218,13 @@ async def query_keys(world: World, seconds: float) -> Sample:
     """The keys of everybody, as before the first message into a large room."""
     body = orjson.dumps({"device_keys": {wire.user_id: [] for wire in world.crowd[:DEVICES]}})
 
-    async def query(wire: Wire) -> None:
-        answer = await wire.request("POST", f"{CLIENT}/keys/query", body)
+    async def query(turn: Iterator[Wire]) -> None:
+        answer = await next(turn).request("POST", f"{CLIENT}/keys/query", body)
         assert answer.status == 200, answer
 
-    return await closed_loop([functools.partial(query, wire) for wire in world.senders[:4]], seconds)
+    # Four at a time, each by another user, as no user may ask so often.
+    turns = [itertools.cycle(world.senders[first::4]) for first in range(4)]
+    return await closed_loop([functools.partial(query, turn) for turn in turns], seconds)
 
 
 async def claim_keys(world: World, _seconds: float) -> Sample:
