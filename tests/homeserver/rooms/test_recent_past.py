@@ -72,7 +72,7 @@ def test_memory_says_what_the_database_says(house: House, seed: int, monkeypatch
         _act(house, chance, room_id, said, step)
         fresh = History(house.registry, house._ignored_users)
         for _ in range(3):
-            options = {
+            options: dict[str, Any] = {
                 "start": chance.choice(tokens[-4:]),
                 "stop": chance.choice([None, None, None, *tokens[-4:]]),
                 "limit": chance.choice([1, 3, 10]),
@@ -133,6 +133,6 @@ def test_what_comes_late_is_in_its_place(db: SynchronousDatabase, monkeypatch: p
     pair.take(late)
     page = house.messages(room.room_id)
     fresh = History(house.registry, house._ignored_users)
-    options = {"backwards": True, "start": None, "stop": None, "limit": 100}
+    options: dict[str, Any] = {"backwards": True, "start": None, "stop": None, "limit": 100}
     assert seen(page) == seen(house.run(fresh.messages(room.room_id, ALICE, **options)))
     assert late.event_id in [each.event_id for each in page.events[5:]]
