@@ -3,20 +3,23 @@
 https://spec.matrix.org/v1.19/server-server-api/#getwell-knownmatrixserver
 """
 
-from typing import Any
-
 from federation import federation
 from homeserver.errors import NotFound
 from homeserver.http.endpoint import OPEN, get
+from homeserver.http.response import Response
 from homeserver.server import Server
+
+REMEMBERED_SECONDS = 24 * 60 * 60
+"""As long as the specification has other servers remember it by themselves."""
 
 
 @get("/.well-known/matrix/server", auth=OPEN)
-def server_well_known(server: Server) -> dict[str, Any]:
+def server_well_known(server: Server) -> Response:
     here = federation.of(server)
     if not here.serve_server_wellknown:
         raise NotFound("serve_server_wellknown is not configured.")
-    return {"m.server": delegated_name(here.server_name)}
+    told = {"m.server": delegated_name(here.server_name)}
+    return Response(200, told, {"Cache-Control": f"max-age={REMEMBERED_SECONDS}"})
 
 
 def delegated_name(server_name: str) -> str:

@@ -22,6 +22,8 @@ _CORS = (
     b"Access-Control-Expose-Headers: Retry-After, ETag\r\n"
 )
 _JSON = b"Content-Type: application/json\r\n"
+_NO_STORE = b"Cache-Control: no-store\r\n"
+"""Two accounts in one browser ask for the same URL, and are not to wait for, or get, each other's answer."""
 
 
 def _status_line(status: int) -> bytes:
@@ -33,7 +35,7 @@ def _status_line(status: int) -> bytes:
 
 
 _HEADS = {status.value: _status_line(status.value) + _CORS for status in HTTPStatus}
-_JSON_HEADS = {status: head + _JSON + b"Content-Length: " for status, head in _HEADS.items()}
+_JSON_HEADS = {status: head + _NO_STORE + _JSON + b"Content-Length: " for status, head in _HEADS.items()}
 _OK = _JSON_HEADS[200]
 
 
@@ -84,7 +86,10 @@ def _render_response(response: Response) -> Rendered:
         return Rendered(status, b"%b%d\r\n" % (_JSON_HEADS[status], len(body)), body)
     lines = [_HEADS[status]]
     has_body = status not in (204, 304)
-    if has_body and not any(name.lower() == "content-type" for name in response.headers):
+    given = {name.lower() for name in response.headers}
+    if "cache-control" not in given:
+        lines.append(_NO_STORE)
+    if has_body and "content-type" not in given:
         lines.append(_JSON)
     for name, value in response.headers.items():
         if "\r" in value or "\n" in value:

@@ -47,6 +47,11 @@ class TestCors:
     def test_every_answer_has_them(self, server: HearthServer, method: str, path: str) -> None:
         has_cors(server.client().http.request(method, path))
 
+    def test_nobody_keeps_an_answer(self, server: HearthServer) -> None:
+        alice = server.register("alice")
+        for path in ("/sync", "/profile/@nobody:localhost", "/unheard/of"):
+            assert alice.get(path).headers["Cache-Control"] == "no-store"
+
     def test_a_preflight_does_nothing(self, server: HearthServer) -> None:
         alice = server.register("alice")
         room_id = alice.create_room()
