@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import product
 from typing import TypeVar
 
 from tests.faults.marathon.chaos import Chaos
@@ -23,6 +24,8 @@ from tests.harness import room_path
 T = TypeVar("T")
 MOST_DEVICES = 4
 AT_ONCE = 6
+MOST_WORDS = 4
+"""Messages that a device says from one sync to the next."""
 QUIET_SECONDS = 180.0
 
 
@@ -73,6 +76,7 @@ class World:
         self.ready: dict[Device, set[str]] = {}
         """Which devices' keys and sessions each had when all was quiet."""
         self.said = 0
+        self._pool = ThreadPoolExecutor(16)
         self.readings = 0
         self.acts = {"talk": 0, "login": 0, "logout": 0, "join": 0, "leave": 0, "kick": 0}
         self._devices = 0
@@ -90,9 +94,7 @@ class World:
 
     def _log_in(self, person: Person, *, new: bool = False) -> None:
         self._devices += 1
-        process = person.place.process
-        device = Device(process.url, person.name, f"DEVICE{self._devices}", self.post,
-                        trusted=process.name == "hearth", new=new)  # fmt: skip
+        device = Device(person.place.process, person.name, f"DEVICE{self._devices}", self.post, new=new)
         person.devices.append(device)
         self.must[device] = {}
         self.ready[device] = set()
@@ -109,7 +111,7 @@ class World:
         act = self.random.choices(
             ["talk", "login", "logout", "join", "leave", "kick"], [20, 1.5, 1, 4, 1.2, 0.6]
         )[0]
-        room, person = self.random.choice(self.rooms), self.random.choice(self.people)
+        room, person = self.random.choice(self.rooms), self.random.choice(self._awake())
         self.acts[act] += 1
         if act != "talk":
             print(f"{time.monotonic():.1f} {act} {person.name} {self.rooms.index(room)}")
@@ -127,41 +129,52 @@ class World:
         elif act in ("leave", "kick") and person in room.members and person is not room.anchor:
             if act == "kick":
                 room.anchor.first.sync()
+                room.anchor.first.look()
                 if person.user_id not in room.anchor.first.members[room.room_id]:
                     return  # has not been seen there yet
             self._part(person, room, kicked=act == "kick")
-        self._together(device.sync for device in self.devices if self.random.random() < 0.3)
+        self._together(device.sync for person in self._awake() for device in person.devices
+                       if self.random.random() < 0.3)  # fmt: skip
+
+    def _awake(self) -> list[Person]:
+        """Those whose server is there, as a rule: others find out that it is not, and wait."""
+        down = None if self.random.random() < 0.05 else self.chaos.down
+        return [person for person in self.people if person.place is not down]
 
     @property
     def devices(self) -> list[Device]:
         return [device for person in self.people for device in person.devices]
 
     def _together(self, calls: Iterable[Callable[[], T]]) -> list[T]:
-        with ThreadPoolExecutor(AT_ONCE) as pool:
-            return list(pool.map(lambda call: call(), calls))
+        return list(self._pool.map(lambda call: call(), calls))
 
     def _talk(self) -> None:
         """Several devices at once."""
-        speakers = self.random.sample(self.devices, self.random.randint(1, AT_ONCE))
-        self._all_say([(device, self.random.choice(self.rooms)) for device in speakers])
+        awake = [device for person in self._awake() for device in person.devices]
+        speakers = self.random.sample(awake, self.random.randint(1, min(AT_ONCE, len(awake))))
+        self._all_say([(device, self.random.choice(self.rooms)) for device in speakers], MOST_WORDS)
 
-    def _all_say(self, turns: list[tuple[Device, Room]]) -> None:
+    def _all_say(self, turns: list[tuple[Device, Room]], most: int) -> None:
         people = {device: person for person in self.people for device in person.devices}
         turns = [turn for turn in turns if people[turn[0]] in turn[1].members | turn[1].contested]
-        calls = []
-        for device, room in turns:
-            self.said += 1
-            calls.append(partial(device.say, room.room_id, f"message {self.said}"))
-        for (device, room), said in zip(turns, self._together(calls), strict=True):
+        texts, before = [], self.said
+        for _ in turns:
+            words = self.random.randint(1, most)
+            texts.append([f"message {self.said + number}" for number in range(1, words + 1)])
+            self.said += words
+        self.chaos.hear(self.said - before)
+        calls = [partial(device.say, room.room_id, words)
+                 for (device, room), words in zip(turns, texts, strict=True)]  # fmt: skip
+        for (device, room), words, said in zip(turns, texts, self._together(calls), strict=True):
             speaker = people[device]
             if speaker in room.contested:
                 continue
-            assert isinstance(said, Said), f"{device} may speak in {room.room_id}"
-            for reader in self.devices:
-                if self._must_read(device, speaker, reader, people[reader], room, said):
+            assert len(said) == len(words), f"{device} may speak in {room.room_id}"
+            for each, reader in product(said, self.devices):
+                if self._must_read(device, speaker, reader, people[reader], room, each):
                     self.readings += 1
-                    if reader.read.get(said.event_id) != said.text:
-                        self.must[reader][said.event_id] = Owed(room, speaker, said.text)
+                    if reader.read.get(each.event_id) != each.text:
+                        self.must[reader][each.event_id] = Owed(room, speaker, each.text)
 
     def _must_read(
         self, device: Device, speaker: Person, reader: Device, person: Person, room: Room, said: Said
@@ -214,13 +227,13 @@ class World:
         """Peace, until every device has read what it must and knows what there is to know."""
         with self.chaos.peace:
             deadline = time.monotonic() + QUIET_SECONDS
-            poked = 0.0
-            while wrong := self._what_is_wrong():
+            poked, patience = 0.0, 0
+            while wrong := self._what_is_wrong(patience):
                 assert time.monotonic() < deadline, "never quiet:\n" + "\n".join([*wrong, *self._details()])
                 if time.monotonic() - poked > 2:
                     self._poke()
                     poked = time.monotonic()
-                time.sleep(0.1)
+                patience = 500
             for person in self.people:
                 person.settled = True
 
@@ -244,12 +257,13 @@ class World:
                 if one is not None:
                     one.first.poke(room.room_id)
 
-    def _what_is_wrong(self) -> list[str]:
-        self._together(device.sync for device in self.devices)
-        self._together(device.refresh for device in self.devices)
+    def _what_is_wrong(self, patience: int) -> list[str]:
+        """`patience`: milliseconds to wait for news."""
+        for what in (partial(Device.sync, timeout=patience), Device.look, Device.refresh):
+            self._together(partial(what, device) for device in self.devices)
         twice = [f"{device}: {message_id} came {times} times" for device in (*self.devices, *self.gone)
                  for message_id, times in device.got.items()
-                 if times > 1 and message_id not in self.post.repeated]  # fmt: skip
+                 if times > self.post.copies.get(message_id, 1)]  # fmt: skip
         assert not twice, "\n".join(twice)
         wrong = [f"{device}: {each}" for device in (*self.devices, *self.gone) for each in device.complaints]
         assert not wrong, "\n".join(wrong)
@@ -304,5 +318,5 @@ class World:
         """Everybody says something in every room, in peace: all read all of it."""
         self.settle()
         for room in self.rooms:
-            self._all_say([(device, room) for device in self.devices])
+            self._all_say([(device, room) for device in self.devices], 1)
         self.settle()
