@@ -36,7 +36,7 @@ class Pair:
     def device(self, place: int, name: str, *, new: bool = True) -> Device:
         number = next(_numbers)
         user = f"{name}{number}" if new else name
-        return Device(self.places[place].process.url, user, f"D{number}", self.post, trusted=True, new=new)
+        return Device(self.places[place].process, user, f"D{number}", self.post, new=new)
 
     def bobs_new_device(self) -> Device:
         return self.device(1, self.bob.user_id[1:].partition(":")[0], new=False)
@@ -182,8 +182,7 @@ def test_a_device_that_was_deleted_leaves_nothing_to_one_of_the_same_name(pair: 
 
     until(arrived, 30, "the message comes to all devices")
     pair.bob.log_out()
-    again = Device(pair.places[1].process.url, user[1:].partition(":")[0], device_id, pair.post,
-                   trusted=True, new=False)  # fmt: skip
+    again = Device(pair.places[1].process, user[1:].partition(":")[0], device_id, pair.post, new=False)
     _sees(again, pair.alice, {pair.alice.device_id})
     assert not again.got
     until(lambda: _has_keys_of(pair.alice, again), 30, "Alice has the new keys")
