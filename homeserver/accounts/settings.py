@@ -29,6 +29,7 @@ class AccountSettings:
     refresh_token_lifetime: int | None = None
     nonrefreshable_access_token_lifetime: int | None = None
     login_via_existing_session: bool = True
+    login_token_asks_again: bool = True
     login_token_timeout: int = 120_000
     # For how long an interactive authentication counts for further requests; 0: for one request.
     ui_auth_session_timeout: int = 0

@@ -28,6 +28,7 @@ def account_settings(config: Config) -> AccountSettings:
         refresh_token_lifetime=config.refresh_token_lifetime,
         nonrefreshable_access_token_lifetime=config.nonrefreshable_access_token_lifetime,
         login_via_existing_session=config.login_via_existing_session.enabled,
+        login_token_asks_again=config.login_via_existing_session.require_ui_auth,
         login_token_timeout=config.login_via_existing_session.token_timeout,
         ui_auth_session_timeout=config.ui_auth.session_timeout,
     )

@@ -55,6 +55,7 @@ from homeserver.push.thread_subscriptions import Subscribers, ThreadSubscription
 from homeserver.push.unread import Unread
 from homeserver.rooms.aggregations import Aggregations
 from homeserver.rooms.backfill import Backfill
+from homeserver.rooms.create import ENCRYPTED
 from homeserver.rooms.delayed_events import DelayedEvents, Standing
 from homeserver.rooms.directory import Directory
 from homeserver.rooms.event_store import EventStore
@@ -186,6 +187,7 @@ def build(config: Config, engine: Engine, signing_key: SigningKey, reactor: Any,
         account_data.blocks_invites,
         elsewhere,
         notices_user,
+        ENCRYPTED[config.encryption_enabled_by_default_for_room_type],
     )
     Guests(db, rooms)
     UpgradedRooms(registry, push_rules)

@@ -15,7 +15,8 @@ from homeserver.server import Server
 async def get_login_token(server: Server, me: Requester, http: HttpRequest) -> dict[str, Any]:
     if not server.accounts.settings.login_via_existing_session:
         raise Unrecognized("Logging in with a token is not enabled.")
-    await authenticate(server, http, me, afresh=True)
+    if server.accounts.settings.login_token_asks_again:
+        await authenticate(server, http, me, afresh=True)
     http.limiter.check("login_token", me.user_id)
     token, lifetime = await server.tokens.create_login_token(me.user_id)
     return {"login_token": token, "expires_in_ms": lifetime}

@@ -5,7 +5,7 @@ The whole room is one draft and one commit: if any event breaks a rule there is 
 https://spec.matrix.org/v1.19/client-server-api/#post_matrixclientv3createroom
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -56,6 +56,9 @@ PRESETS = {
     "public_chat": Preset("public", "shared", "forbidden", 50),
 }
 
+ENCRYPTED = {"off": frozenset[str](), "invite": PRESETS.keys() - {"public_chat"}, "all": PRESETS.keys()}
+"""The presets whose rooms are encrypted unasked, by what the operator may say."""
+
 EVENT_LEVELS = {
     "m.room.name": 50,
     "m.room.avatar": 50,
@@ -70,7 +73,10 @@ EVENT_LEVELS = {
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """A checked request: who creates what, and the profiles to show of local users, who are all in there."""
+    """A checked request: who creates what, and the profiles to show of local users, who are all in there.
+
+    `encrypted`: even if the request does not say so.
+    """
 
     creator: str
     options: CreateOptions
@@ -78,6 +84,7 @@ class Plan:
     preset: Preset
     profiles: Mapping[str, Content]
     alias: str | None
+    encrypted: bool = False
 
     def build(self, draft: Draft) -> None:
         """Adds the room's first events. Raises InvalidRoomState where a rule forbids one."""
@@ -107,6 +114,8 @@ class Plan:
         ):
             if (type, "") not in given:
                 proposals.append(self._state(type, content))
+        if self.encrypted and ("m.room.encryption", "") not in given:
+            proposals.append(self._state("m.room.encryption", {"algorithm": "m.megolm.v1.aes-sha2"}))
         proposals.extend(self._state(type, content, key) for (type, key), content in given.items())
         if options.name:
             proposals.append(self._state("m.room.name", {"name": options.name}))
@@ -186,8 +195,12 @@ def plan(
     default_version: str,
     profiles: Mapping[str, Content],
     alias: str | None,
+    encrypted: Collection[str] = (),
 ) -> Plan:
-    """Checks what needs no database. Raises UnsupportedRoomVersion, InvalidParam, BadJson."""
+    """Checks what needs no database; `encrypted` are the presets whose rooms are encrypted unasked.
+
+    Raises UnsupportedRoomVersion, InvalidParam, BadJson.
+    """
     version = ROOM_VERSIONS.get(default_version if options.room_version is None else options.room_version)
     if version is None:
         raise UnsupportedRoomVersion("This server does not support that room version.")
@@ -202,7 +215,7 @@ def plan(
             raise InvalidParam(f"{user_id!r} is not a user ID.")
     if not isinstance(options.creation_content.get("m.federate", True), bool):
         raise BadJson("m.federate is true or false.")
-    planned = Plan(creator, options, version, preset, profiles, alias)
+    planned = Plan(creator, options, version, preset, profiles, alias, name in encrypted)
     if planned.invites_elsewhere and options.creation_content.get("m.federate") is False:
         raise Forbidden("This room is for users of its own server only.")
     return planned

@@ -6,7 +6,7 @@ https://spec.matrix.org/v1.19/client-server-api/#sending-events-to-a-room
 """
 
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from functools import partial
 from typing import Any
 
@@ -48,11 +48,13 @@ class Rooms(MembershipVerbs):
         blocks_invites: BlocksInvites,
         elsewhere: RemoteMembership | None = None,
         notices_user: str | None = None,
+        encrypted_presets: Collection[str] = (),
     ) -> None:
         super().__init__(registry, profile_of, blocks_invites, elsewhere, notices_user)
         self._db = db
         self._aliases = aliases
         self._default_version = default_version
+        self._encrypted_presets = encrypted_presets
         self._sent: OrderedDict[Transaction, str] = OrderedDict()
         self._sending: dict[Transaction, list[Deferred[None]]] = {}
 
@@ -128,7 +130,8 @@ class Rooms(MembershipVerbs):
             await self._require_invitable(invitee, user_id)
         local = [each for each in {user_id, *options.invite} if self.memberships.is_local(each)]
         profiles = {each: await self._profile_of(each) for each in local}
-        planned = plan(user_id, options, self._default_version, profiles, alias)
+        encrypted = self._encrypted_presets if user_id != self.notices_user else ()
+        planned = plan(user_id, options, self._default_version, profiles, alias, encrypted)
 
         def also(tx: Tx, room_id: str) -> None:
             if alias is not None:

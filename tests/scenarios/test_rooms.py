@@ -1,5 +1,6 @@
 """Alice and Bob make rooms, invite, join, knock, kick, ban and leave, name rooms and find them, over HTTP."""
 
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -8,6 +9,7 @@ import pytest
 import signedjson.key
 import signedjson.sign
 
+from homeserver.rooms.create import PRESETS
 from tests.harness import Client, HearthServer, Json, ok, refused, room_path
 
 
@@ -498,3 +500,24 @@ class TestPublicRooms:
         refused(alice.get("/directory/list/room/!nowhere:localhost"), 404, "M_NOT_FOUND")
         refused(alice.put("/directory/list/room/!nowhere:localhost", {}), 404, "M_NOT_FOUND")
         refused(server.client().get("/publicRooms"), 401, "M_MISSING_TOKEN")
+
+
+@pytest.mark.parametrize("which", ["off", "invite", "all"])
+def test_rooms_that_are_encrypted_unasked(tmp_path: Path, which: str) -> None:
+    settings = {
+        "encryption_enabled_by_default_for_room_type": which,
+        "login_via_existing_session": {"enabled": True, "require_ui_auth": False},
+        "server_notices": {"system_mxid_localpart": "notices"},
+    }
+    with HearthServer("sqlite", tmp_path, settings=settings) as server:
+        alice = server.register("alice")
+        presets = {"off": [], "invite": ["private_chat", "trusted_private_chat"], "all": list(PRESETS)}
+        for preset in PRESETS:
+            room_id = alice.create_room(preset=preset)
+            found = alice.get(f"{room_path(room_id)}/state/m.room.encryption")
+            assert found.status_code == (200 if preset in presets[which] else 404), preset
+        asked = {"type": "m.room.encryption", "state_key": "", "content": {"algorithm": "org.example.other"}}
+        room_id = alice.create_room(initial_state=[asked])
+        assert ok(alice.get(f"{room_path(room_id)}/state/m.room.encryption")) == asked["content"]
+        # Nobody is asked for a password where the operator says so.
+        assert ok(alice.post("/_matrix/client/v1/login/get_token"))["login_token"]

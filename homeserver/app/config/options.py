@@ -237,7 +237,6 @@ class Config:
     encryption_enabled_by_default_for_room_type: Literal["off", "invite", "all"] = option(
         "off",
         "Which new rooms are encrypted even if the client did not ask: none, private ones, all.",
-        planned=True,
     )
     allow_public_rooms_without_auth: bool = option(
         False, "Whether the room directory can be read without an account."
