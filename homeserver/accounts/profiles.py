@@ -171,11 +171,8 @@ def _check_value(key: str, value: Any) -> None:
         raise BadJson(f"{key} must be a string.")
     if key == DISPLAYNAME and len(value) > MAX_DISPLAYNAME:
         raise InvalidParam(f"A display name has at most {MAX_DISPLAYNAME} characters.")
-    if key == AVATAR_URL and value:
-        if not value.startswith("mxc://"):
-            raise InvalidParam("avatar_url must be an mxc:// URI.")
-        if len(value) > MAX_AVATAR_URL:
-            raise InvalidParam(f"avatar_url has at most {MAX_AVATAR_URL} characters.")
+    if key == AVATAR_URL and len(value) > MAX_AVATAR_URL:  # clients ignore what is no mxc:// URI
+        raise InvalidParam(f"avatar_url has at most {MAX_AVATAR_URL} characters.")
 
 
 def _set_field(tx: Transaction, user_id: str, key: str, value: Any) -> tuple[Profile, Any] | None:

@@ -52,6 +52,10 @@ Stage = Callable[[dict[str, Any], Operation], Awaitable[str]]
 """Judges the `auth` object of a stage: returns what it proves, or raises the MatrixError to show."""
 
 
+class SomebodyElse(Forbidden):
+    """No further attempt helps: whoever this is, the request is not theirs."""
+
+
 class InteractiveAuth(MatrixError):
     """401 with the flows; `because` says what was wrong with the attempt, if there was one."""
 
@@ -127,7 +131,7 @@ class Uia:
         try:
             session.completed[stage] = await self.stages[stage](auth, session.operation)
         except MatrixError as error:
-            if error.status == 429:
+            if error.status == 429 or isinstance(error, SomebodyElse):
                 raise
             return error
         return None
@@ -138,7 +142,7 @@ class Uia:
             raise MissingParam("The password is missing.")
         account = await self._accounts.check_password(user_of_identifier(auth), password)
         if operation.user_id not in (None, account.user_id):
-            raise Forbidden("The password is that of another user.")
+            raise SomebodyElse("The password is that of another user.")
         return account.user_id
 
     async def _registration_token(self, auth: dict[str, Any], operation: Operation) -> str:

@@ -13,6 +13,7 @@ from storage.database import Change
 from storage.device_keys import OneTimeKey, Wanted
 
 MOST_DEVICES = 20_000
+IN_USE = "signed_curve25519"
 
 _Device = tuple[str, str]
 
@@ -45,12 +46,15 @@ class SpareKeys:
             self._kept.popitem(last=False)
 
     def count(self, user_id: str, device_id: str, stored: dict[str, int]) -> dict[str, int]:
-        """How many keys there are, by algorithm, with the stored ones."""
-        queues = self._kept.get((user_id, device_id))
-        if queues is None:
-            return stored
-        spare = {algorithm: stored.get(algorithm, 0) + len(queue) for algorithm, queue in queues.items()}
-        return {**stored, **spare}
+        """How many keys there are, by algorithm, with the stored ones.
+
+        An algorithm without keys need not be listed, but matrix-rust-sdk makes new keys only when it reads a
+        count: of the algorithm in use there is always one.
+        """
+        counts = {IN_USE: 0, **stored}
+        for algorithm, queue in self._kept.get((user_id, device_id), {}).items():
+            counts[algorithm] = counts.get(algorithm, 0) + len(queue)
+        return counts
 
     def follow(self, changes: Sequence[Change]) -> None:
         for change in changes:

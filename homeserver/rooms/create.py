@@ -117,9 +117,9 @@ class Plan:
         if self.encrypted and ("m.room.encryption", "") not in given:
             proposals.append(self._state("m.room.encryption", {"algorithm": "m.megolm.v1.aes-sha2"}))
         proposals.extend(self._state(type, content, key) for (type, key), content in given.items())
-        if options.name:
+        if options.name is not None:
             proposals.append(self._state("m.room.name", {"name": options.name}))
-        if options.topic:
+        if options.topic is not None:
             proposals.append(self._state("m.room.topic", topic_content(options.topic)))
         proposals.extend(
             self._state(MEMBER, content, user_id)

@@ -321,6 +321,8 @@ class Draft:
             raise BadJson(str(error)) from None
         try:
             auth_rules.check(event, auth_state)
+        except auth_rules.Malformed as error:
+            raise BadJson(str(error)) from None
         except auth_rules.AuthError as error:
             raise Forbidden(str(error)) from None
         return event

@@ -169,6 +169,8 @@ class Rooms(MembershipVerbs):
         admin: bool = False,
     ) -> str:
         """Sends a message event; its ID. Sending again under the same transaction ID gives the same ID."""
+        if self.cached(room_id) is None:  # whether it is another one's, or nobody's, is not to be learned
+            await self._room_of_member(room_id, sender)
         if type == "m.room.redaction":
             target = content.get("redacts")
             if not isinstance(target, str):

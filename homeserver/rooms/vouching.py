@@ -34,7 +34,8 @@ class Vouching:
         if room.tip.membership(user_id) == "invite":
             return {}
         memberships = await self._registry.memberships.of(user_id)
-        for allow in rules.get("allow") or ():
+        allowed = rules.get("allow")
+        for allow in allowed if isinstance(allowed, list) else ():
             if not isinstance(allow, dict) or allow.get("type") != "m.room_membership":
                 continue
             row = memberships.get(str(allow.get("room_id")))

@@ -32,7 +32,7 @@ MOST_SCANNED = 2_000
 
 @dataclass(slots=True)
 class Timeline:
-    """`events` are shown; `hidden_state` lies among or before them, after `since`, and is not.
+    """`events` are shown; `hidden_state` lies before them, after `since`, or among them and is not shown.
 
     `tail` are all the room's events from the first shown one on, up to the position `upto`. `forked`: where
     forks were resolved after `since`, all state that is another now.
@@ -89,13 +89,22 @@ def _cut(
     limit = request.timeline_limit
     limited = len(visible) > limit
     kept = visible[len(visible) - limit :] if limited else visible
-    ids = {stored.nid for stored in kept}
-    hidden = {
-        stored.event.key: stored for stored in events if stored.event.is_state and stored.nid not in ids
-    }
-    for stored in kept:
-        hidden.pop(stored.event.key, None)
-    return Timeline(list(kept), limited, _without_none(hidden), {}, _from_first(events, kept), upto)
+    return Timeline(list(kept), limited, _untold(events, kept), {}, _from_first(events, kept), upto)
+
+
+def _untold(changed: Iterable[StoredEvent], kept: Sequence[StoredEvent]) -> dict[StateKey, StoredEvent]:
+    """What the state became before the timeline, and within it where that says nothing of it."""
+    start = (kept[0].position or 0) if kept else None
+    told = {stored.nid for stored in kept}
+    keys = {stored.event.key for stored in kept}
+    untold: dict[StateKey, StoredEvent] = {}
+    for stored in changed:
+        key = stored.event.key
+        if key is None or stored.nid in told:
+            continue
+        if start is None or (stored.position or 0) < start or key not in keys:
+            untold[key] = stored
+    return untold
 
 
 def _from_first(events: Sequence[StoredEvent], kept: Sequence[StoredEvent]) -> Sequence[StoredEvent]:
@@ -103,10 +112,6 @@ def _from_first(events: Sequence[StoredEvent], kept: Sequence[StoredEvent]) -> S
     if not kept:
         return []
     return [stored for stored in events if (stored.position or 0) >= (kept[0].position or 0)]
-
-
-def _without_none(state: dict[StateKey | None, StoredEvent]) -> dict[StateKey, StoredEvent]:
-    return {key: stored for key, stored in state.items() if key is not None}
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,7 +205,7 @@ def stored_timeline(
     forked = None
     if reading.since and reads.forked(tx, reading.room, reading.since, reading.upto):
         changed = reads.changed_state(tx, reading.room, reading.since, reading.upto)
-        forked = _without_none({stored.event.key: stored for stored in changed})
+        forked = {stored.event.key: stored for stored in changed if stored.event.key is not None}
         told = {stored.event.key: stored.nid for stored in kept}
         hidden = {key: stored for key, stored in forked.items() if told.get(key) != stored.nid}
     else:
@@ -220,14 +225,10 @@ def _hidden_state(
     if reading.since == 0:
         return {}  # the whole state is told anyway
     if complete:
-        changed = [stored for stored in scanned if stored.event.is_state]
-    else:
-        changed = reads.state_events(tx, reading.room, reading.since, reading.upto + 1)
-    ids = {stored.nid for stored in kept}
-    hidden = {stored.event.key: stored for stored in changed if stored.nid not in ids}
-    for stored in kept:
-        hidden.pop(stored.event.key, None)
-    return _without_none(hidden)
+        return _untold(scanned, kept)
+    start = (kept[0].position or 0) if kept else reading.upto + 1
+    before = reads.state_events(tx, reading.room, reading.since, start)
+    return _untold([*before, *_from_first(scanned, kept)], kept)
 
 
 async def whole_state(db: Database, room: Room, timeline: Timeline) -> dict[StateKey, StateEntry]:

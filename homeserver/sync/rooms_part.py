@@ -178,7 +178,9 @@ class RoomsPart:
                 return
         elif past is None or not past.has_left:
             return
-        follows_on = request.only_new or (past is not None and past.at_since == "join")
+        follows_on = request.only_new or (
+            past is not None and (past.at_since == "join" or "join" not in past.since_then)
+        )
         since = window.after if follows_on else 0
         data = room_data.get(row.room_id, [])
         answer.leave[row.room_id] = await self._left.part(request, row, since, ignored, data)

@@ -132,6 +132,23 @@ def test_a_gap_is_told_and_pages_back_without_loss(alice: Client, bob: Client) -
     assert seen[-25:] == sent[:25]
 
 
+@pytest.mark.parametrize("restart", [False, True])
+def test_state_of_a_gap_is_what_held_before_the_timeline(
+    server: HearthServer, alice: Client, restart: bool
+) -> None:
+    room_id = alice.create_room()
+    alice.sync()
+    alice.send_state(room_id, "m.room.topic", {"topic": "in the gap"})
+    for number in range(4):
+        alice.send(room_id, f"{number}")
+    alice.send_state(room_id, "m.room.topic", {"topic": "in the timeline"})
+    if restart:
+        server.restart()
+    part = joined(alice.sync(filter=limited_to(2)), room_id)
+    assert part["timeline"]["events"][-1]["content"] == {"topic": "in the timeline"}
+    assert [event["content"] for event in part["state"]["events"]] == [{"topic": "in the gap"}]
+
+
 def test_a_gap_after_a_restart(server: HearthServer, alice: Client, bob: Client) -> None:
     """Nothing is remembered in memory then: the same answers come from the database."""
     room = room_of(alice, bob)
@@ -259,6 +276,20 @@ def test_a_declined_invite_is_left(alice: Client, bob: Client) -> None:
     assert part["timeline"]["events"][-1]["content"]["membership"] == "leave"
     assert part["state"]["events"] == []
     assert "rooms" not in bob.sync()
+
+
+def test_a_declined_invite_repeats_nothing_of_an_earlier_stay(alice: Client, bob: Client) -> None:
+    room_id = alice.create_room(preset="public_chat")
+    bob.join(room_id)
+    alice.send(room_id, "long ago")
+    bob.leave(room_id)
+    bob.sync()
+    alice.invite(room_id, bob.user_id)
+    assert room_id in bob.sync()["rooms"]["invite"]
+    bob.leave(room_id)
+    left = bob.sync()["rooms"]["leave"][room_id]
+    [event] = left["timeline"]["events"]
+    assert event["content"]["membership"] == "leave" and not left["timeline"]["limited"]
 
 
 def test_a_rescinded_invite_is_left(alice: Client, bob: Client) -> None:
@@ -465,7 +496,7 @@ def test_many_to_device_messages_come_in_portions_and_once(
 
 def test_key_counts_are_always_there(alice: Client) -> None:
     answer = alice.sync()
-    assert answer["device_one_time_keys_count"].get("signed_curve25519", 0) == 0
+    assert answer["device_one_time_keys_count"] == {"signed_curve25519": 0}
     assert answer["device_unused_fallback_key_types"] == []
     ok(alice.post("/keys/upload", {"one_time_keys": {"signed_curve25519:A": {"key": "x"}}}))
     assert alice.sync()["device_one_time_keys_count"] == {"signed_curve25519": 1}

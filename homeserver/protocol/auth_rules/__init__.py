@@ -13,14 +13,14 @@ from collections.abc import Mapping
 
 from homeserver.protocol import ids
 from homeserver.protocol.auth_rules.creation import check_create
-from homeserver.protocol.auth_rules.errors import AuthError
+from homeserver.protocol.auth_rules.errors import AuthError, Malformed
 from homeserver.protocol.auth_rules.membership import check_member
 from homeserver.protocol.auth_rules.power_levels_change import check_power_levels
 from homeserver.protocol.auth_rules.selection import auth_keys, check_auth_events
 from homeserver.protocol.events import Event, StateKey
 from homeserver.protocol.power_levels import PowerLevels
 
-__all__ = ["AuthError", "auth_keys", "check", "check_auth_events"]
+__all__ = ["AuthError", "Malformed", "auth_keys", "check", "check_auth_events"]
 
 _CREATE: StateKey = ("m.room.create", "")
 _POWER_LEVELS: StateKey = ("m.room.power_levels", "")

@@ -6,7 +6,7 @@ Well-formed first, then each difference between the old and the new levels again
 from typing import Any
 
 from homeserver.protocol import ids
-from homeserver.protocol.auth_rules.errors import AuthError
+from homeserver.protocol.auth_rules.errors import AuthError, Malformed
 from homeserver.protocol.events import Event
 from homeserver.protocol.power_levels import LEVEL_KEYS, PowerLevels, read_level, read_levels
 from homeserver.protocol.room_versions import RoomVersion
@@ -18,7 +18,7 @@ def check_power_levels(event: Event, current: Event | None, levels: PowerLevels)
     _check_well_formed(new, version)
     listed_creators = levels.creators.intersection(new.get("users", ()))
     if listed_creators:
-        raise AuthError("Creators cannot be given a power level.")
+        raise Malformed("Creators cannot be given a power level.")
     if current is None:
         return
     old = current.content
@@ -56,16 +56,16 @@ def _check_well_formed(content: dict[str, Any], version: RoomVersion) -> None:
     if version.integer_power_levels:
         for key in LEVEL_KEYS:
             if key in content and type(content[key]) is not int:
-                raise AuthError(f"{key} is not an integer.")
+                raise Malformed(f"{key} is not an integer.")
         for table in ("events", "notifications"):
             _check_table(content, table, version)
     _check_table(content, "users", version)
     for user in content.get("users", ()):
         if not ids.is_valid_user_id(user):
-            raise AuthError(f"{user!r} is not a user ID.")
+            raise Malformed(f"{user!r} is not a user ID.")
 
 
 def _check_table(content: dict[str, Any], name: str, version: RoomVersion) -> None:
     table = content.get(name, {})
     if not isinstance(table, dict) or any(read_level(v, version) is None for v in table.values()):
-        raise AuthError(f"{name} is not a table of integers.")
+        raise Malformed(f"{name} is not a table of integers.")
