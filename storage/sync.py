@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from storage import snapshots, state_at
 from storage.events import Known, StoredEvent, select, those
-from storage.state_at import MemberEvent
+from storage.state_at import MemberEvent, StateKey
 from storage.transaction import Transaction
 
 
@@ -102,6 +102,14 @@ def changed_state(tx: Transaction, room: int, since: int, upto: int) -> list[Sto
     was = states[before] if before is not None else {}
     changed = [number for key, number in states[after].items() if was.get(key) != number]
     return select(tx, f"WHERE {tx.any('e.nid')} ORDER BY e.nid", [tx.array(changed)])
+
+
+def standing(tx: Transaction, room: int, position: int, keys: Collection[StateKey]) -> dict[StateKey, int]:
+    """The numbers of the events that stand under these keys in the room's state at a position."""
+    snapshot = _room_state(tx, room, position)
+    if snapshot is None:
+        return {}
+    return state_at.at(tx, [snapshot], state_at.numbers(tx, room, keys))[snapshot]
 
 
 def _room_state(tx: Transaction, room: int, position: int) -> int | None:

@@ -5,7 +5,9 @@ https://spec.matrix.org/v1.19/client-server-api/#syncing
 Two questions decide everything. Was the reader joined at `since`? Then the part is a difference; else it
 starts afresh with the whole state. And does the timeline go back to `since` without a gap? Then there is
 no other state to tell; else `state` is what changed between `since` and the start of the timeline.
-State that the timeline's filter hides is told in `state`, so that a client never misses any.
+State that the timeline's filter hides is told in `state`, so that a client never misses any. And because a
+client applies the timeline after it, a timeline begins after the last event that would undo what resolving a
+fork has made of the state; whoever pages back from it finds that event.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -202,6 +204,10 @@ def stored_timeline(
     if gap is not None:
         limited = True
         kept = [stored for stored in kept if (stored.position or 0) >= (scanned[gap].position or 0)]
+    if any(stored.room_state is not None for stored in scanned):
+        undone = _last_undone(tx, reading, kept)
+        limited = limited or undone is not None
+        kept = kept[undone + 1 :] if undone is not None else kept
     forked = None
     if reading.since and reads.forked(tx, reading.room, reading.since, reading.upto):
         changed = reads.changed_state(tx, reading.room, reading.since, reading.upto)
@@ -213,6 +219,13 @@ def stored_timeline(
     memberships = {stored.nid: sight.membership_of(stored) for stored in kept} if sight is not None else {}
     tail = _from_first(scanned, kept)
     return Timeline(list(kept), limited, hidden, memberships, tail, reading.upto, forked)
+
+
+def _last_undone(tx: Transaction, reading: Reading, kept: Sequence[StoredEvent]) -> int | None:
+    """The index of the last event of state in whose place resolving a fork has put another."""
+    told = {stored.event.key: index for index, stored in enumerate(kept) if stored.event.key is not None}
+    standing = reads.standing(tx, reading.room, reading.upto, told)
+    return max((index for key, index in told.items() if standing.get(key) != kept[index].nid), default=None)
 
 
 def _hidden_state(
@@ -237,6 +250,9 @@ async def whole_state(db: Database, room: Room, timeline: Timeline) -> dict[Stat
     That is the state just before the timeline's first event, and what the timeline leaves out after it.
     """
     entries = await _state_at_start(db, room, timeline)
+    if any(stored.room_state is not None for stored in timeline.tail):
+        told = {stored.event.key for stored in timeline.events}
+        return {**entries, **{key: each for key, each in room.head.state.entries.items() if key not in told}}
     ids = {stored.nid for stored in timeline.events}
     for stored in timeline.tail:
         event = stored.event

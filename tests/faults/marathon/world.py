@@ -23,8 +23,8 @@ from tests.harness import room_path
 
 T = TypeVar("T")
 MOST_DEVICES = 4
-AT_ONCE = 6
-MOST_WORDS = 4
+AT_ONCE = 8
+MOST_WORDS = 5
 """Messages that a device says from one sync to the next."""
 QUIET_SECONDS = 180.0
 
@@ -109,7 +109,7 @@ class World:
 
     def step(self) -> None:
         act = self.random.choices(
-            ["talk", "login", "logout", "join", "leave", "kick"], [20, 1.5, 1, 4, 1.2, 0.6]
+            ["talk", "login", "logout", "join", "leave", "kick"], [20, 2, 1.5, 6, 1.8, 0.9]
         )[0]
         room, person = self.random.choice(self.rooms), self.random.choice(self._awake())
         self.acts[act] += 1
@@ -231,6 +231,7 @@ class World:
             while wrong := self._what_is_wrong(patience):
                 assert time.monotonic() < deadline, "never quiet:\n" + "\n".join([*wrong, *self._details()])
                 if time.monotonic() - poked > 2:
+                    print(f"{time.monotonic():.1f} not quiet yet: {len(wrong)}, {wrong[0]}")
                     self._poke()
                     poked = time.monotonic()
                 patience = 500
