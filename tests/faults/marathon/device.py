@@ -157,7 +157,7 @@ class Device:
             self.expect("post", "/keys/upload", {"one_time_keys": self.olm.one_time_keys(KEYS - count)})
 
     def _joined(self, room_id: str, part: Json, since: str | None) -> None:
-        known, members = room_id in self.members, self.members.setdefault(room_id, set())
+        members = self.members.setdefault(room_id, set())
         timeline = part.get("timeline", {})
         news = [event["event_id"][:6] for event in timeline.get("events", [])]
         self.syncs.append(f"  {room_id[:6]} {timeline.get('limited')} {timeline.get('prev_batch')} {news}")
@@ -168,7 +168,8 @@ class Device:
         if not self.trusted:
             # Synapse's /sync does not tell all state where a room forked; that is not what is tested.
             self.doubtful.add(room_id)
-        if known and timeline.get("limited"):
+        if since is not None and timeline.get("limited"):
+            # Also of a room just joined again: another device of the same user may have joined long ago.
             self._fill_gap(room_id, timeline["prev_batch"], since)
         self._take_events(room_id, timeline.get("events", []))
 
