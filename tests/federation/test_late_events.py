@@ -59,5 +59,5 @@ def _part(sync: Json, room_id: str) -> list[Json]:
 
 
 def _topic(known: Iterable[str], events: list[Json]) -> str:
-    told = [event["content"]["topic"] for event in events if event["type"] == "m.room.topic"]
+    told: list[str] = [event["content"]["topic"] for event in events if event["type"] == "m.room.topic"]
     return [*known, *told][-1]
