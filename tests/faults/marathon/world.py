@@ -204,6 +204,11 @@ class World:
             room.unsure.add(person)
 
     def _part(self, person: Person, room: Room, *, kicked: bool) -> None:
+        here = [each for each in room.members | room.unsure if each.place is person.place]
+        if not person.first.trusted and here == [person]:
+            # A Synapse whose last member left gives nobody what they missed: it was seen to send just the
+            # leave after a cut, and to answer /get_missing_events with 403 "Host not in room".
+            self.settle()
         person.settled = False
         room.members.discard(person)
         path = room_path(room.room_id)
