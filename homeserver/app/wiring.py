@@ -284,6 +284,7 @@ def build(config: Config, engine: Engine, signing_key: SigningKey, reactor: Any,
     # what is new
     ephemeral = Ephemeral(clock)
     typing = Typing(clock, ephemeral)
+    memberships.on_change(typing.membership_changed)
     presence = Presence(
         db, clock, ephemeral, joined_rooms=memberships.joined_rooms, enabled=config.presence.enabled
     )

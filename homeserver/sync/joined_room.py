@@ -3,8 +3,9 @@
 https://spec.matrix.org/v1.19/client-server-api/#get_matrixclientv3sync_response-200_joined-room
 """
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 from homeserver.push.unread import NOTHING_UNREAD, UnreadCounts
@@ -15,6 +16,7 @@ from homeserver.sync.event_format import EventFormat
 from homeserver.sync.lazy_members import LazyMembers
 from homeserver.sync.request import SyncRequest, Window
 from homeserver.sync.room_parts import (
+    NAMING,
     Reading,
     StateKey,
     Timeline,
@@ -22,6 +24,7 @@ from homeserver.sync.room_parts import (
     has_url,
     heroes,
     last_in_memory,
+    naming_events,
     previous_batch,
     recent_timeline,
     stored_timelines,
@@ -34,6 +37,7 @@ from storage.events import StoredEvent
 from storage.receipts import PRIVATE, Receipt
 
 MEMBER = "m.room.member"
+_SUMMED_UP = (MEMBER, *NAMING)
 ROOMS_AT_ONCE = 50
 
 
@@ -76,10 +80,10 @@ class JoinedRooms:
         rooms = await self._rooms.get_all([visit.room_id for visit in visits])
         timelines = await self._timelines(request, window, visits, rooms, ignored)
         states = {}
-        for visit in visits:
-            room, timeline = rooms[visit.room_id], timelines[visit.room_id]
-            if visit.is_new or request.full_state:
-                states[visit.room_id] = await self._whole_state(request, room, timeline)
+        whole = [visit.room_id for visit in visits if visit.is_new or request.full_state]
+        await self._rooms.events.many([each for room_id in whole for each in naming_events(rooms[room_id])])
+        for room_id in whole:
+            states[room_id] = await self._whole_state(request, rooms[room_id], timelines[room_id])
         wanted = [event_id for event_ids in states.values() for event_id in event_ids]
         found = await self._rooms.events.many(wanted) if wanted else {}
         parts = {}
@@ -134,8 +138,8 @@ class JoinedRooms:
             part["state_after"] = part["org.matrix.msc4222.state_after"] = {"events": state_events}
         else:
             part["state"] = {"events": state_events}
-        if whole or _concerns_members(state, timeline):
-            part["summary"] = summary(room, request.user_id)
+        if whole or _concerns_summary(state, timeline):
+            part["summary"] = await summary(room, request.user_id, self._rooms.events)
         return part
 
     async def _timelines(
@@ -176,7 +180,8 @@ class JoinedRooms:
         else:
             entries = await whole_state(self._db, room, timeline)
         if request.lazy_members:
-            wanted = self._needed_members(request, room, timeline, include_own=True)
+            told = await summary(room, request.user_id, self._rooms.events)
+            wanted = {request.user_id, *told.get("m.heroes", ()), *_senders(timeline)}
             entries = {key: entry for key, entry in entries.items() if key[0] != MEMBER or key[1] in wanted}
         return [entry.event_id for entry in entries.values()]
 
@@ -196,7 +201,9 @@ class JoinedRooms:
         self, request: SyncRequest, room: Room, timeline: Timeline, state: Sequence[StoredEvent]
     ) -> list[StoredEvent]:
         """Without changes of members the device does not know, with the senders that it may not know."""
-        needed = self._needed_members(request, room, timeline, include_own=False)
+        needed = _senders(timeline)
+        if any(stored.event.type == MEMBER for stored in timeline.events) and room.head.joined <= 10:
+            needed.update(heroes(room, request.user_id))
         kept = [
             stored
             for stored in state
@@ -221,18 +228,6 @@ class JoinedRooms:
         self._note_sent(request, room.room_id, [*kept, *timeline.events])
         found = await self._rooms.events.many([event_id for _, event_id in missing])
         return [*kept, *found.values()]
-
-    def _needed_members(
-        self, request: SyncRequest, room: Room, timeline: Timeline, include_own: bool
-    ) -> Collection[str]:
-        needed = {stored.event.sender for stored in timeline.events}
-        if include_own:
-            needed.add(request.user_id)
-            if "m.heroes" in (told := summary(room, request.user_id)):
-                needed.update(told["m.heroes"])
-        elif any(stored.event.type == MEMBER for stored in timeline.events):
-            needed.update(heroes(room, request.user_id) if room.head.joined <= 10 else ())
-        return needed
 
     def _note_sent(self, request: SyncRequest, room_id: str, events: Iterable[StoredEvent]) -> None:
         members = [
@@ -271,10 +266,12 @@ def _state_of(events: Iterable[StoredEvent]) -> dict[StateKey, StoredEvent]:
     return {stored.event.key: stored for stored in events if stored.event.key is not None}
 
 
-def _concerns_members(state: Iterable[StoredEvent], timeline: Timeline) -> bool:
-    return any(stored.event.type == MEMBER for stored in state) or any(
-        stored.event.type == MEMBER for stored in timeline.events
-    )
+def _senders(timeline: Timeline) -> set[str]:
+    return {stored.event.sender for stored in timeline.events}
+
+
+def _concerns_summary(state: Iterable[StoredEvent], timeline: Timeline) -> bool:
+    return any(stored.event.type in _SUMMED_UP for stored in chain(state, timeline.events))
 
 
 def receipt_content(

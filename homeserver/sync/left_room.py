@@ -49,7 +49,7 @@ class LeftRooms:
         ignored: frozenset[str],
         account_data: list[dict[str, Any]],
     ) -> dict[str, Any]:
-        """`since`: from where the reader, who was joined then, follows on; 0 for all they may see."""
+        """`since`: from where the reader, who knows what was before, follows on; 0 for all they may see."""
         left = await self._db.read(read_left, request, row, since, ignored)
         timeline = left.timeline
         if left.state_ids:
@@ -66,7 +66,8 @@ class LeftRooms:
         part: dict[str, Any] = {
             "timeline": {
                 "events": await self._format.timeline(request, timeline, row.position),
-                "limited": timeline.limited,
+                # What is told afresh may overlap what the client had of an earlier stay.
+                "limited": timeline.limited or (request.since is not None and not since),
                 "prev_batch": str(previous_batch(timeline) or StreamToken(row.position)),
             },
             "account_data": {"events": account_data},

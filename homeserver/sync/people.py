@@ -26,7 +26,10 @@ class People:
     async def add(
         self, answer: Answer, request: SyncRequest, feed: Feed, window: Window, met: Sequence[str]
     ) -> None:
-        """`met`: rooms the reader has newly joined, whose members' presence is news."""
+        """`met`: rooms the reader has newly joined, whose members' presence is news.
+
+        So is the presence of those who newly joined a room of the reader's.
+        """
         answer.device_lists = await self.device_lists(request.user_id, feed, window)
         if self._presence.enabled and not request.filter.presence.is_empty:
             self._add_presence(answer, request, feed, window, met)
@@ -55,15 +58,32 @@ class People:
     ) -> None:
         known = _RoomMates(self._rooms, feed.rooms, request.user_id)
         states = {state.user_id: state for state in self._presence.changes(window.after_ephemeral, known)}
-        if met and window.since is not None:
+        if met:
             new = _RoomMates(self._rooms, set(met), request.user_id)
             states.update((state.user_id, state) for state in self._presence.changes(0, new))
+        if newcomers := self._newcomers(feed, window):
+            states.update((state.user_id, state) for state in self._presence.changes(0, newcomers))
         now = self._clock.now_ms()
         answer.presence = [
             state.event(now)
             for state in states.values()
             if request.filter.presence.matches("m.presence", state.user_id)
         ]
+
+
+    def _newcomers(self, feed: Feed, window: Window) -> set[str]:
+        """Who joined one of the rooms lately, as far as memory goes back; or changed their name."""
+        if window.since is None:
+            return set()
+        newcomers = set()
+        for room_id in feed.rooms:
+            if self._notifier.room_news(room_id).get("member", 0) <= window.after:
+                continue
+            room = self._rooms.cached(room_id)
+            for stored in (room.since(window.after, window.upto.position) or ()) if room is not None else ():
+                if stored.event.membership == "join" and stored.event.state_key is not None:
+                    newcomers.add(stored.event.state_key)
+        return newcomers
 
 
 class _RoomMates(Set[str]):

@@ -12,8 +12,10 @@ fork has made of the state; whoever pages back from it finds that event.
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from heapq import nsmallest
 from typing import Any
 
+from homeserver.rooms.event_store import EventStore
 from homeserver.rooms.paging import related
 from homeserver.rooms.room import Room
 from homeserver.rooms.sight import Facts, Reader, Sight, facts_of_rooms
@@ -29,6 +31,7 @@ from storage.transaction import Transaction
 
 StateKey = tuple[str, str]
 CREATE = "m.room.create"
+NAMING = ("m.room.name", "m.room.canonical_alias")
 MOST_SCANNED = 2_000
 
 
@@ -51,6 +54,12 @@ class Timeline:
     def membership_of(self, stored: StoredEvent) -> str:
         """The reader's membership at an event; "join" unless history said otherwise."""
         return self.memberships.get(stored.nid, "join")
+
+
+def text(stored: StoredEvent | None, name: str) -> str | None:
+    """A text in the content of an event; None where it is missing or empty."""
+    value = stored.event.content.get(name) if stored is not None else None
+    return value if isinstance(value, str) and value else None
 
 
 def has_url(stored: StoredEvent) -> bool:
@@ -319,7 +328,7 @@ def previous_batch(timeline: Timeline) -> StreamToken | None:
     return StreamToken((timeline.events[0].position or 0) - 1) if timeline.events else None
 
 
-def summary(room: Room, reader: str) -> dict[str, Any]:
+async def summary(room: Room, reader: str, events: EventStore) -> dict[str, Any]:
     """Counts, and the members a client names a room without a name after.
 
     https://spec.matrix.org/v1.19/client-server-api/#get_matrixclientv3sync_response-200_roomsummary
@@ -329,17 +338,24 @@ def summary(room: Room, reader: str) -> dict[str, Any]:
         "m.joined_member_count": head.joined,
         "m.invited_member_count": head.invited,
     }
-    entries = head.state.entries
-    if ("m.room.name", "") not in entries and ("m.room.canonical_alias", "") not in entries:
+    naming = await events.many(naming_events(room))
+    # A name or an alias may have been set to nothing.
+    if not any(text(stored, "name") or text(stored, "alias") for stored in naming.values()):
         counts["m.heroes"] = heroes(room, reader)
     return counts
 
 
+def naming_events(room: Room) -> list[str]:
+    """The IDs of those that may name the room."""
+    entries = room.head.state.entries
+    return [entries[type, ""].event_id for type in NAMING if (type, "") in entries]
+
+
 def heroes(room: Room, reader: str) -> list[str]:
-    """Up to five others: members, or if there are none left, those who were."""
-    present: list[str] = []
-    gone: list[str] = []
+    """Up to five others: the first members, or if there are none left, the first of those who were."""
+    present: list[tuple[int, str]] = []
+    gone: list[tuple[int, str]] = []
     for (type, user_id), entry in room.head.state.entries.items():
         if type == "m.room.member" and user_id != reader:
-            (present if entry.membership in ("join", "invite") else gone).append(user_id)
-    return sorted(present)[:5] or sorted(gone)[:5]
+            (present if entry.membership in ("join", "invite") else gone).append((entry.nid, user_id))
+    return [user_id for _, user_id in nsmallest(5, present or gone)]

@@ -5,7 +5,7 @@ https://spec.matrix.org/v1.19/client-server-api/#get_matrixclientv3sync
 Whoever was not joined all the time since `since` gets the room afresh (see `stays`).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import orjson
@@ -20,6 +20,7 @@ from homeserver.sync.notifier import Notifier
 from homeserver.sync.request import Answer, SyncRequest, Window
 from homeserver.sync.stays import Past, pasts, rows_at
 from homeserver.sync.typing import Typing
+from storage import account_data as account_data_rows
 from storage import receipts as receipt_rows
 from storage import rooms as room_rows
 from storage.database import Database
@@ -61,8 +62,11 @@ class RoomsPart:
         rows = await self._rows(request, window)
         pasts = await self._pasts(request, window, rows)
         joined = [row for row in rows if row.membership == "join"]
-        receipts = await self._receipts(joined, window, news)
-        visits = await self._visits(request, window, joined, pasts, receipts, room_data)
+        new = self._new(request, window, joined, pasts)
+        receipts = await self._receipts(joined, window, news, new)
+        if window.since is not None and new:
+            room_data = {**room_data, **await self._account_data_of(request, new)}
+        visits = await self._visits(request, window, joined, pasts, new, receipts, room_data)
         counts = await self._unread.many(request.user_id, [visit.room_id for visit in visits])
         if window.since is None:
             self._joined.starts_afresh(request)
@@ -103,8 +107,33 @@ class RoomsPart:
         }
         return await pasts(self._db, request.user_id, changed, window.upto.position)
 
+    def _new(
+        self, request: SyncRequest, window: Window, joined: Sequence[Membership], pasts: Mapping[str, Past]
+    ) -> set[str]:
+        """The joined rooms that are told from their beginning."""
+        if window.since is None:
+            return {row.room_id for row in joined}
+        new = {row.room_id for row in joined if (p := pasts.get(row.room_id)) and not p.stayed_joined}
+        if not request.lazy_members:
+            new.update(row.room_id for row in joined if self._rooms.completed_at(row.room_id) > window.after)
+        return new
+
+    async def _account_data_of(self, request: SyncRequest, room_ids: Collection[str]) -> RoomData:
+        """All there is, for it may be older than the stay."""
+        wanted = request.filter.room.account_data
+        found: RoomData = {}
+        for room_id in room_ids:
+            found[room_id] = [
+                {"type": type, "content": orjson.Fragment(content)}
+                for type, content in await self._db.read(
+                    account_data_rows.room_account_data, request.user_id, room_id
+                )
+                if wanted.matches(type, room_id=room_id)
+            ]
+        return found
+
     async def _receipts(
-        self, joined: Sequence[Membership], window: Window, news: Mapping[str, int]
+        self, joined: Sequence[Membership], window: Window, news: Mapping[str, int], new: Collection[str]
     ) -> dict[str, list[Receipt]]:
         if window.touches(news.get("receipt")):  # a private one of the reader's own, in any room
             rooms = [row.room_id for row in joined]
@@ -115,11 +144,13 @@ class RoomsPart:
                 if self._notifier.room_news(row.room_id).get("receipt", 0) > window.after
             ]
         found: dict[str, list[Receipt]] = {}
-        if rooms:
-            for receipt in await self._db.read(
-                receipt_rows.receipts_since, rooms, window.after, window.upto.position
-            ):
-                found.setdefault(receipt.room_id, []).append(receipt)
+        follows_on = [room_id for room_id in rooms if room_id not in new]
+        for some, since in ((follows_on, window.after), (list(new), 0)):
+            if some:
+                for receipt in await self._db.read(
+                    receipt_rows.receipts_since, some, since, window.upto.position
+                ):
+                    found.setdefault(receipt.room_id, []).append(receipt)
         return found
 
     async def _visits(
@@ -128,6 +159,7 @@ class RoomsPart:
         window: Window,
         joined: Sequence[Membership],
         pasts: Mapping[str, Past],
+        new: Collection[str],
         receipts: Mapping[str, list[Receipt]],
         room_data: RoomData,
     ) -> list[Visit]:
@@ -139,13 +171,10 @@ class RoomsPart:
         visits = []
         for row in joined:
             room_id = row.room_id
-            past = pasts.get(room_id)
-            is_new = window.since is None or (past is not None and not past.stayed_joined)
-            if not request.lazy_members:
-                # Without its members the room would look like another one: it is told when they are there.
-                if self._rooms.lacks_members(room_id):
-                    continue
-                is_new = is_new or self._rooms.completed_at(room_id) > window.after
+            past, is_new = pasts.get(room_id), room_id in new
+            # Without its members the room would look like another one: it is told when they are there.
+            if not request.lazy_members and self._rooms.lacks_members(room_id):
+                continue
             since = 0 if is_new else window.after
             if request.only_new and is_new:
                 is_new, since = False, max(window.after, past.began - 1 if past is not None else 0)

@@ -60,10 +60,11 @@ class Past:
 
     @property
     def has_left(self) -> bool:
-        """Whether being gone now is news."""
+        """Whether being gone now is news; so is being free to come back."""
         passed = [self.at_since, *self.since_then[:-1]]
+        banned = self.at_since == "ban"
         return any(membership in PRESENT for membership in passed) or (
-            self.since_then[-1:] == ["ban"] and self.at_since != "ban"
+            self.since_then[-1:] == (["leave"] if banned else ["ban"])
         )
 
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from homeserver.clock import Clock, Timer
+from storage.memberships import Membership
 
 MAX_TIMEOUT_MS = 120_000
 
@@ -44,6 +45,11 @@ class Typing:
         if timer is None:
             self._changed(room_id)
         self._tell(room_id, user_id, True)
+
+    def membership_changed(self, row: Membership) -> None:
+        """Whoever has left does not type."""
+        if row.membership != "join":
+            self._stop(row.room_id, row.user_id)
 
     def users(self, room_id: str) -> list[str]:
         """In the order in which they began."""

@@ -30,6 +30,7 @@ from homeserver.sync.room_parts import (
     previous_batch,
     recent_timeline,
     stored_timelines,
+    text,
 )
 from homeserver.sync.sliding.connections import Sent
 from homeserver.sync.sliding.request import SlidingRequest
@@ -299,13 +300,13 @@ class RoomParts:
         if work.expanded:
             part[request.form.expanded] = True
         if NAME in state:
-            name = _text(state[NAME], "name")
+            name = text(state[NAME], "name")
             if name is not None or not initial:
                 part["name"] = name
             if name is not None:
                 work.heroes = None
         if AVATAR in state:
-            avatar = _text(state[AVATAR], "url")
+            avatar = text(state[AVATAR], "url")
             if avatar is not None or not initial:
                 part["avatar"] = avatar
         if work.heroes is not None:
@@ -352,8 +353,8 @@ class RoomParts:
         part["limited"] = timeline.limited
         part["prev_batch"] = str(previous_batch(timeline) or StreamToken(row.position))
         for field_name, key, where in (("name", NAME, "name"), ("avatar", AVATAR, "url")):
-            if key in state and (text := _text(state[key], where)) is not None:
-                part[field_name] = text
+            if key in state and (value := text(state[key], where)) is not None:
+                part[field_name] = value
         parts.shown[visit.room_id] = [stored.event_id for stored in timeline.events]
         return part
 
@@ -401,14 +402,9 @@ def _state_of(events: Iterable[StoredEvent]) -> dict[StateKey, StoredEvent]:
     return {stored.event.key: stored for stored in events if stored.event.key is not None}
 
 
-def _text(stored: StoredEvent | None, name: str) -> str | None:
-    value = stored.event.content.get(name) if stored is not None else None
-    return value if isinstance(value, str) and value else None
-
-
 def _hero(user_id: str, stored: StoredEvent | None) -> dict[str, str]:
     hero = {"user_id": user_id}
     for name in ("displayname", "avatar_url"):
-        if (value := _text(stored, name)) is not None:
+        if (value := text(stored, name)) is not None:
             hero[name] = value
     return hero

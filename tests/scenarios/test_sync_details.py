@@ -1,0 +1,105 @@
+"""What clients rely on in /sync beyond the plain course of things.
+
+https://spec.matrix.org/v1.19/client-server-api/#get_matrixclientv3sync
+"""
+
+from urllib.parse import quote
+
+import pytest
+
+from tests.harness import Client, HearthServer, Json, joined, ok, room_path
+
+
+@pytest.fixture
+def alice(server: HearthServer) -> Client:
+    return server.register("alice")
+
+
+@pytest.fixture
+def bob(server: HearthServer) -> Client:
+    return server.register("bob")
+
+
+def types(events: list[Json]) -> list[str]:
+    return [event["content"].get("membership", event["type"]) for event in events]
+
+
+def left(sync: Json, room_id: str) -> Json | None:
+    part: Json | None = sync.get("rooms", {}).get("leave", {}).get(room_id)
+    return part
+
+
+def test_heroes_are_the_first_members_of_a_room_whose_name_was_emptied(
+    server: HearthServer, alice: Client
+) -> None:
+    others = [server.register(name) for name in "gfedcba"]
+    room_id = alice.create_room(preset="public_chat", name="Hearth")
+    for other in others:
+        other.join(room_id)
+    assert "m.heroes" not in joined(alice.sync(), room_id)["summary"]
+    alice.send_state(room_id, "m.room.name", {"name": ""})
+    first = [other.user_id for other in others[:5]]
+    assert joined(alice.sync(), room_id)["summary"]["m.heroes"] == first
+    assert joined(alice.sync(since=None), room_id)["summary"]["m.heroes"] == first
+
+
+def test_the_presence_of_newcomers(alice: Client, bob: Client) -> None:
+    room_id = alice.create_room(preset="public_chat")
+    for person in (alice, bob):
+        person.sync()
+        person.sync_until(lambda answer: answer.get("presence"))
+    bob.join(room_id)
+    assert bob.user_id in [event["sender"] for event in alice.sync()["presence"]["events"]]
+
+
+def test_gone_already(alice: Client, bob: Client) -> None:
+    """What happened in a stay that was told before is not told again with what follows it."""
+    room_id = alice.create_room(preset="public_chat")
+    bob.join(room_id)
+    bob.sync()
+    alice.kick(room_id, bob.user_id)
+    assert types((left(bob.sync(), room_id) or {})["timeline"]["events"]) == ["leave"]
+    alice.ban(room_id, bob.user_id)
+    assert types((left(bob.sync(), room_id) or {})["timeline"]["events"]) == ["ban"]
+    ok(alice.post(f"{room_path(room_id)}/unban", {"user_id": bob.user_id}))
+    assert types((left(bob.sync(), room_id) or {})["timeline"]["events"]) == ["leave"]
+    alice.invite(room_id, bob.user_id)
+    bob.sync()
+    bob.leave(room_id)
+    part = left(bob.sync(), room_id) or {}
+    assert types(part["timeline"]["events"]) == ["leave"]
+    assert part["timeline"]["limited"] is False and part["state"]["events"] == []
+    bob.join(room_id)
+    alice.send(room_id, "hello")
+    bob.leave(room_id)
+    part = left(bob.sync(), room_id) or {}
+    assert types(part["timeline"]["events"])[-3:] == ["join", "m.room.message", "leave"]
+    assert part["timeline"]["limited"] is True
+    assert left(bob.sync(), room_id) is None
+
+
+def test_joining_brings_what_is_older_than_the_stay(alice: Client, bob: Client) -> None:
+    room_id = alice.create_room(preset="public_chat")
+    event_id = alice.send(room_id, "hello")
+    ok(alice.post(f"{room_path(room_id)}/receipt/m.read/{quote(event_id)}"))
+    tag = f"/user/{bob.user_id}/rooms/{quote(room_id)}/tags/u.soon"
+    ok(bob.put(tag, {"order": 0.5}))
+    bob.sync()
+    bob.join(room_id)
+    part = joined(bob.sync(), room_id)
+    assert part["account_data"]["events"] == [
+        {"type": "m.tag", "content": {"tags": {"u.soon": {"order": 0.5}}}}
+    ]
+    [receipts] = part["ephemeral"]["events"]
+    assert alice.user_id in receipts["content"][event_id]["m.read"]
+
+
+def test_whoever_leaves_does_not_type(alice: Client, bob: Client) -> None:
+    room_id = alice.create_room(preset="public_chat")
+    bob.join(room_id)
+    ok(bob.put(f"{room_path(room_id)}/typing/{bob.user_id}", {"typing": True, "timeout": 30_000}))
+    part = joined(alice.sync(), room_id)
+    assert part["ephemeral"]["events"][0]["content"] == {"user_ids": [bob.user_id]}
+    bob.leave(room_id)
+    part = joined(alice.sync(), room_id)
+    assert part["ephemeral"]["events"] == [{"type": "m.typing", "content": {"user_ids": []}}]
