@@ -1,12 +1,16 @@
-"""Joining rooms. https://spec.matrix.org/v1.19/client-server-api/#joining-rooms"""
+"""Joining rooms. https://spec.matrix.org/v1.19/client-server-api/#joining-rooms
 
-from collections.abc import Sequence
+What else the body of a join says becomes part of the member event, as it does elsewhere.
+"""
+
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
 import msgspec
 
 from homeserver.errors import Forbidden, InvalidParam, NotFound
-from homeserver.http.endpoint import USER, Query, Request, post
+from homeserver.http.decode import decode_body
+from homeserver.http.endpoint import USER, HttpRequest, Query, Request, post
 from homeserver.http.requester import Requester
 from homeserver.protocol.ids import is_valid_user_id
 from homeserver.server import Server
@@ -39,10 +43,12 @@ async def join_room_by_id(server: Server, me: Requester, req: JoinById) -> dict[
 
 
 @post("/_matrix/client/v3/join/{room_id_or_alias}", auth=USER, rate="join", guests=True, writes=True)
-async def join_room(server: Server, me: Requester, req: Join) -> dict[str, Any]:
+async def join_room(server: Server, me: Requester, http: HttpRequest, req: Join) -> dict[str, Any]:
     room_id, servers = await room_of(server, req.room_id_or_alias)
     via = [*req.via, *req.server_name, *servers]
-    return await _join(server, me, room_id, req.reason, req.third_party_signed, via)
+    body = decode_body(http.body, required=False)
+    content = {key: value for key, value in body.items() if key not in ("reason", "third_party_signed")}
+    return await _join(server, me, room_id, req.reason, req.third_party_signed, via, content)
 
 
 async def room_of(server: Server, room_id_or_alias: str) -> tuple[str, list[str]]:
@@ -61,10 +67,13 @@ async def _join(
     reason: str | None,
     signed: ThirdPartySigned | None,
     via: Sequence[str] = (),
+    content: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     if signed is not None:
         await _exchange(server, me, room_id, signed)
-    joined = await server.rooms.join(room_id, me.user_id, reason=reason, guest=me.is_guest, via=via)
+    joined = await server.rooms.join(
+        room_id, me.user_id, reason=reason, content=content, guest=me.is_guest, via=via
+    )
     return {"room_id": joined}
 
 

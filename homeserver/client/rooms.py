@@ -10,6 +10,7 @@ import orjson
 from homeserver.errors import NotFound
 from homeserver.http.endpoint import USER, Query, Request, get
 from homeserver.http.requester import Requester
+from homeserver.protocol.events import Event
 from homeserver.server import Server
 
 _ROOM = "/_matrix/client/v3/rooms/{room_id}"
@@ -81,11 +82,13 @@ async def get_members_by_room(server: Server, me: Requester, req: GetMembers) ->
 async def get_joined_members_by_room(server: Server, me: Requester, req: GetRoom) -> dict[str, Any]:
     await server.rooms.require_joined(req.room_id, me.user_id)
     members = await server.history.members(req.room_id, me.user_id, membership="join")
-    joined = {}
-    for stored in members:
-        content = stored.event.content
-        shown = {"display_name": content.get("displayname"), "avatar_url": content.get("avatar_url")}
-        joined[stored.event.state_key] = {
-            name: value for name, value in shown.items() if isinstance(value, str)
-        }
-    return {"joined": joined}
+    return {"joined": {stored.event.state_key: _shown(stored.event) for stored in members}}
+
+
+def _shown(member: Event) -> dict[str, str]:
+    """A member without a display name is called by their ID, as clients do it."""
+    name, avatar = member.content.get("displayname"), member.content.get("avatar_url")
+    shown = {"display_name": name if isinstance(name, str) else member.state_key or ""}
+    if isinstance(avatar, str):
+        shown["avatar_url"] = avatar
+    return shown

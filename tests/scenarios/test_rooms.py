@@ -319,7 +319,8 @@ class TestMembership:
         refused(alice.get(path, at="nonsense"), 400, "M_INVALID_PARAM")
         joined = ok(alice.get(f"{room_path(room_id)}/joined_members"))["joined"]
         assert joined.keys() == {alice.user_id, bob.user_id}
-        assert joined[bob.user_id]["display_name"] == "Bob"
+        assert joined[bob.user_id] == {"display_name": "Bob"}
+        assert joined[alice.user_id] == {"display_name": alice.user_id}
         refused(carol.get(f"{room_path(room_id)}/joined_members"), 403, "M_FORBIDDEN")
         refused(carol.get(path), 403, "M_FORBIDDEN")
 

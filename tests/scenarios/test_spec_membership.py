@@ -188,6 +188,13 @@ class TestVerbs:
                 assert cast.bob.get(f"{room_path(room_id)}/messages", dir="b").status_code == 403
                 ok(act(cast.bob, "forget", room_id))
 
+    def test_what_a_join_says_is_in_the_member_event(self, cast: Cast) -> None:
+        room_id = cast.alice.create_room(preset="public_chat")
+        said = {"org.example.badge": "gold", "membership": "ban", "join_authorised_via_users_server": "@x:y"}
+        ok(join(cast.bob, room_id, reason="why not", **said))
+        expected = {"membership": "join", "reason": "why not", "org.example.badge": "gold"}
+        assert content(cast.alice, room_id, "m.room.member", cast.bob.user_id) == expected
+
     def test_joining_again_is_no_new_event(self, cast: Cast) -> None:
         room_id = cast.room("join")
         path = f"{room_path(room_id)}/state/m.room.member/{cast.bob.user_id}"
