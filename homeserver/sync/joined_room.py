@@ -18,7 +18,6 @@ from homeserver.sync.request import SyncRequest, Window
 from homeserver.sync.room_parts import (
     NAMING,
     Reading,
-    StateKey,
     Timeline,
     at_once,
     has_url,
@@ -27,6 +26,7 @@ from homeserver.sync.room_parts import (
     naming_events,
     previous_batch,
     recent_timeline,
+    state_of,
     stored_timelines,
     summary,
     whole_state,
@@ -191,7 +191,7 @@ class JoinedRooms:
         if request.use_state_after and timeline.forked is not None:
             changed = dict(timeline.forked)
         elif request.use_state_after:
-            changed.update(_state_of(timeline.events))
+            changed.update(state_of(timeline.events))
         state = list(changed.values())
         if request.lazy_members:
             state = await self._with_lazy_members(request, room, timeline, state)
@@ -260,10 +260,6 @@ class JoinedRooms:
 
 def _asked_from(request: SyncRequest) -> int:
     return request.since.position if request.since is not None else -1
-
-
-def _state_of(events: Iterable[StoredEvent]) -> dict[StateKey, StoredEvent]:
-    return {stored.event.key: stored for stored in events if stored.event.key is not None}
 
 
 def _senders(timeline: Timeline) -> set[str]:

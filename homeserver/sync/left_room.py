@@ -16,8 +16,11 @@ from homeserver.sync.request import SyncRequest
 from homeserver.sync.room_parts import (
     Reading,
     Timeline,
+    has_url,
+    hidden_in,
     previous_batch,
     snapshot_at_start,
+    state_of,
     stored_timeline,
 )
 from homeserver.sync.tokens import StreamToken
@@ -26,6 +29,9 @@ from storage import sync as reads
 from storage.database import Database, Transaction
 from storage.events import StoredEvent, by_id
 from storage.memberships import Membership
+from storage.snapshots import StateEntry
+
+MEMBER = "m.room.member"
 
 
 class Left(NamedTuple):
@@ -56,12 +62,15 @@ class LeftRooms:
             found = await self._events.many(left.state_ids)
             state = list(found.values())
         else:
-            state = list(timeline.hidden_state.values())
+            changed = dict(timeline.hidden_state)
+            if request.use_state_after:
+                changed.update(state_of(timeline.events))
+            state = list(changed.values())
         state_filter = request.filter.room.state
         state = [
             stored
             for stored in state
-            if state_filter.matches(stored.event.type, stored.event.sender, None, row.room_id)
+            if state_filter.matches(stored.event.type, stored.event.sender, has_url(stored), row.room_id)
         ]
         part: dict[str, Any] = {
             "timeline": {
@@ -90,16 +99,32 @@ def read_left(
     reading = Reading(room, row.room_id, since, upto, reader, sees_all=False)
     timeline = stored_timeline(tx, reading, request)
     departure = by_id(tx, [row.event_id])[row.event_id]
-    if all(stored.nid != departure.nid for stored in timeline.events) and _wants(request, departure):
-        timeline.events.append(departure)
-        timeline.memberships[departure.nid] = row.membership
-        timeline.hidden_state.pop(("m.room.member", row.user_id), None)
-    if since or row.previous in (None, "invite", "knock", "leave", "ban"):
-        return Left(timeline, [])
-    before = snapshot_at_start(timeline) if timeline.events else departure.state_before
-    snapshot = departure.state_after if request.use_state_after else before
-    state = snapshots.read(tx, snapshot) if snapshot is not None else {}
-    return Left(timeline, [entry.event_id for entry in state.values()])
+    state_ids = []
+    if stay is not None and not since:
+        state_ids = _whole_state(tx, request, timeline, stay.snapshot, departure)
+    if all(stored.nid != departure.nid for stored in timeline.events):
+        timeline.hidden_state[MEMBER, row.user_id] = departure
+        if _wants(request, departure):
+            timeline.events.append(departure)
+            timeline.memberships[departure.nid] = row.membership
+            del timeline.hidden_state[MEMBER, row.user_id]
+    return Left(timeline, state_ids)
+
+
+def _whole_state(
+    tx: Transaction, request: SyncRequest, timeline: Timeline, last: int, departure: StoredEvent
+) -> list[str]:
+    """The IDs of the state before the timeline or after it. `last`: as it was when the stay ended."""
+    if request.use_state_after:
+        entries = snapshots.read(tx, last)
+    else:
+        start = snapshot_at_start(timeline) if timeline.events else last
+        entries = snapshots.read(tx, start) if start is not None else {}
+        entries.update(hidden_in(timeline))
+    told = any(stored.event.key == departure.event.key for stored in timeline.events)
+    if departure.event.key is not None and (request.use_state_after or not told):
+        entries[departure.event.key] = StateEntry(departure.nid, departure.event_id, None)
+    return [entry.event_id for entry in entries.values()]
 
 
 def _wants(request: SyncRequest, departure: StoredEvent) -> bool:

@@ -262,12 +262,21 @@ async def whole_state(db: Database, room: Room, timeline: Timeline) -> dict[Stat
     if any(stored.room_state is not None for stored in timeline.tail):
         told = {stored.event.key for stored in timeline.events}
         return {**entries, **{key: each for key, each in room.head.state.entries.items() if key not in told}}
+    return {**entries, **hidden_in(timeline)}
+
+
+def hidden_in(timeline: Timeline) -> dict[StateKey, StateEntry]:
+    """The state that changed within the timeline and is not shown there."""
     ids = {stored.nid for stored in timeline.events}
-    for stored in timeline.tail:
-        event = stored.event
-        if event.key is not None and stored.nid not in ids:
-            entries[event.key] = StateEntry(stored.nid, stored.event_id, event.membership)
-    return entries
+    return {
+        key: StateEntry(stored.nid, stored.event_id, stored.event.membership)
+        for key, stored in state_of(each for each in timeline.tail if each.nid not in ids).items()
+    }
+
+
+def state_of(events: Iterable[StoredEvent]) -> dict[StateKey, StoredEvent]:
+    """What these events make of the state."""
+    return {stored.event.key: stored for stored in events if stored.event.key is not None}
 
 
 async def _state_at_start(db: Database, room: Room, timeline: Timeline) -> dict[StateKey, StateEntry]:

@@ -3,6 +3,7 @@
 https://spec.matrix.org/v1.19/client-server-api/#get_matrixclientv3sync
 """
 
+import json
 from urllib.parse import quote
 
 import pytest
@@ -103,3 +104,46 @@ def test_whoever_leaves_does_not_type(alice: Client, bob: Client) -> None:
     bob.leave(room_id)
     part = joined(alice.sync(), room_id)
     assert part["ephemeral"]["events"] == [{"type": "m.typing", "content": {"user_ids": []}}]
+
+
+def keys(part: Json, name: str) -> dict[str, Json]:
+    """Contents of the state by type; of members, by user."""
+    return {
+        event["state_key"] if event["type"] == "m.room.member" else event["type"]: event["content"]
+        for event in part[name]["events"]
+    }
+
+
+def test_the_state_after_a_stay(alice: Client, bob: Client) -> None:
+    room_id = alice.create_room(preset="public_chat")
+    bob.join(room_id)
+    bob.sync()
+    alice.send_state(room_id, "m.room.topic", {"topic": "seen"})
+    alice.kick(room_id, bob.user_id)
+    alice.send_state(room_id, "m.room.topic", {"topic": "not seen"})
+    after = keys(left(bob.sync(use_state_after=True), room_id) or {}, "state_after")
+    assert after["m.room.topic"] == {"topic": "seen"}
+    assert after[bob.user_id]["membership"] == "leave"
+    alice.ban(room_id, bob.user_id)
+    after = keys(left(bob.sync(use_state_after=True), room_id) or {}, "state_after")
+    assert [each["membership"] for each in after.values()] == ["ban"]
+
+
+@pytest.mark.parametrize("timeline", [{"limit": 2}, {"limit": 0}, {"not_types": ["m.room.topic"]}])
+def test_the_state_of_rooms_that_were_left(alice: Client, bob: Client, timeline: Json) -> None:
+    room_id = alice.create_room(preset="public_chat")
+    bob.join(room_id)
+    alice.send_state(room_id, "m.room.topic", {"topic": "seen"})
+    alice.kick(room_id, bob.user_id)
+    alice.send_state(room_id, "m.room.topic", {"topic": "not seen"})
+    alice.ban(room_id, bob.user_id)
+    shape = json.dumps({"room": {"include_leave": True, "timeline": timeline}})
+    after = keys(left(bob.sync(since=None, filter=shape, use_state_after=True), room_id) or {}, "state_after")
+    part = left(bob.sync(since=None, filter=shape), room_id) or {}
+    before = keys(part, "state")
+    for event in part["timeline"]["events"]:
+        if "state_key" in event:
+            before[event["state_key"] or event["type"]] = event["content"]
+    assert before == after
+    assert after["m.room.topic"] == {"topic": "seen"} and after[bob.user_id]["membership"] == "ban"
+    assert after[alice.user_id]["membership"] == "join"

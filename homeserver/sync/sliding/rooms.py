@@ -7,7 +7,7 @@ more of its past), and of the state what changed and is wanted, and what is want
 answer are worked on together, so that what is not in memory is read at once.
 """
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -29,6 +29,7 @@ from homeserver.sync.room_parts import (
     heroes,
     previous_batch,
     recent_timeline,
+    state_of,
     stored_timelines,
     text,
 )
@@ -342,10 +343,10 @@ class RoomParts:
             return part
         left = await self._db.read(read_left, asked, row, visit.since or 0, ignored)
         timeline = left.timeline
-        state = {**timeline.hidden_state, **_state_of(timeline.events)}
+        state = {**timeline.hidden_state, **state_of(timeline.events)}
         if left.state_ids:
             found = await self._rooms.events.many(left.state_ids)
-            state = {**_state_of(found.values()), **state}
+            state = {**state_of(found.values()), **state}
         required = visit.want.required
         wanted = [stored for key, stored in state.items() if required.matches(key)]
         part["required_state"] = await self._format.events(asked, wanted, None)
@@ -395,11 +396,7 @@ def _limit(work: _Work) -> int:
 
 
 def _changed(news: Timeline) -> set[StateKey]:
-    return {*news.hidden_state, *_state_of(news.events)}
-
-
-def _state_of(events: Iterable[StoredEvent]) -> dict[StateKey, StoredEvent]:
-    return {stored.event.key: stored for stored in events if stored.event.key is not None}
+    return {*news.hidden_state, *state_of(news.events)}
 
 
 def _hero(user_id: str, stored: StoredEvent | None) -> dict[str, str]:
