@@ -36,10 +36,11 @@ async def take_invite(
     await require_verified(server, event)
     if not await federation.of(server).inspector.is_signed_by(event, me.server_name):
         # The invite of a third-party identifier may be made by any server; this one says it did.
-        raise InvalidParam("The invite is not signed by your server.")
+        raise Forbidden("The invite is not signed by your server.")
     account = await server.accounts.get(user_id)
     if account is None or account.deactivated:
-        raise InvalidParam("There is no such user.")
+        # An invalid parameter would be the inviting server's fault, and its user not be told.
+        raise Forbidden("There is no such user.")
     if await server.account_data.blocks_invites(user_id, event.sender):
         raise InviteBlocked(f"{user_id} does not want to be invited.")
     identity = server.rooms.identity

@@ -12,7 +12,7 @@ import orjson
 from federation import federation
 from federation.participation import room_to_enter
 from federation.server.auth import Origin
-from homeserver.errors import BadJson, InvalidParam, NotJson
+from homeserver.errors import BadJson, Forbidden, InvalidParam, NotJson
 from homeserver.protocol import canonical_json
 from homeserver.protocol.events import Event, InvalidEvent
 from homeserver.protocol.hashing import has_valid_content_hash
@@ -40,7 +40,10 @@ def decode(body: bytes, version: RoomVersion | None = None) -> dict[str, Any]:
 def read(
     pdu: Any, version: RoomVersion, room_id: str, event_id: str, membership: str, origin: str
 ) -> Event:
-    """The event, if it is what it must be; its signatures are not looked at. Raises InvalidParam."""
+    """The event, if it is what it must be; its signatures are not looked at.
+
+    Raises InvalidParam, and Forbidden where it is not for the asking server to send.
+    """
     try:
         event = Event.parse(pdu, version)
     except (InvalidEvent, RecursionError) as error:
@@ -50,15 +53,15 @@ def read(
     if event.type != MEMBER or event.state_key is None or event.membership != membership:
         raise InvalidParam(f"The event sets no membership to {membership}.")
     if server_of(event.sender) != origin:
-        raise InvalidParam("The sender is not a user of your server.")
+        raise Forbidden("The sender is not a user of your server.")
     return event
 
 
 async def require_verified(server: Server, event: Event) -> None:
-    """Raises InvalidParam unless the event has all signatures it needs, and the content they are for."""
+    """Raises Forbidden unless the event has all signatures it needs, and the content they are for."""
     verified = await federation.of(server).inspector.verify([event])
     if not verified or not has_valid_content_hash(event.pdu, event.version):
-        raise InvalidParam("The signatures or the hash of the event are wrong.")
+        raise Forbidden("The signatures or the hash of the event are wrong.")
 
 
 async def own_membership(

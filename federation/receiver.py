@@ -28,7 +28,8 @@ from storage.rooms import number_of
 
 log = Logger()
 
-DEADLINE_SECONDS = 30.0
+# Servers send one transaction at a time, and some wait no longer than ten seconds for the answer.
+DEADLINE_SECONDS = 8.0
 WAITING_OF_A_SERVER = 5
 TRANSACTIONS_AT_ONCE = 50
 TRANSACTIONS_WAITING = 1000

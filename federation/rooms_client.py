@@ -223,7 +223,10 @@ class RoomsClient:
         # Servers that name none are as old as the first version.
         version = ROOM_VERSIONS.get("1" if given.room_version is None else given.room_version)
         if version is None:
-            raise BadAnswer(f"{server} proposes a room version that was not asked for.")
+            # It did not heed what we can do, or this would be its own answer.
+            unknown = {"room_version": given.room_version}
+            message = f"Room version {given.room_version} is not supported."
+            raise Refused(server, 400, "M_UNSUPPORTED_ROOM_VERSION", message, unknown)
         pdu = _decoded(server, given.event)
         if pdu is None:
             raise BadAnswer(f"{server} proposes no event.")

@@ -30,8 +30,8 @@ class SendTransaction(Request, kw_only=True):
 
 class Transaction(msgspec.Struct, kw_only=True):
     origin: str
-    pdus: list[msgspec.Raw]
-    edus: list[msgspec.Raw] = []
+    pdus: list[msgspec.Raw] | None
+    edus: list[msgspec.Raw] | None = None
 
 
 @put("/_matrix/federation/v1/send/{txn_id}", auth=SERVER, raw=True, max_body=MAX_BODY)
@@ -60,9 +60,11 @@ def _read(body: bytes, origin: str) -> tuple[list[Any], list[Any]]:
         raise NotJson("The request body is not valid JSON.") from error
     if transaction.origin != origin:
         raise InvalidParam("The transaction is of another origin than the request.")
-    if len(transaction.pdus) > MAX_PDUS or len(transaction.edus) > MAX_EDUS:
+    # What has no empty lists writes null.
+    pdus, edus = transaction.pdus or [], transaction.edus or []
+    if len(pdus) > MAX_PDUS or len(edus) > MAX_EDUS:
         raise InvalidParam(f"A transaction has at most {MAX_PDUS} PDUs and {MAX_EDUS} EDUs.")
-    return [_value(pdu) for pdu in transaction.pdus], [_value(edu) for edu in transaction.edus]
+    return [_value(pdu) for pdu in pdus], [_value(edu) for edu in edus]
 
 
 def _value(sent: msgspec.Raw) -> Any:

@@ -343,6 +343,17 @@ class Placement:
             return target.event
         return None
 
+    def redacts_in_vain(self, tip: Head) -> bool:
+        """Whether it redacts what its sender may not. Clients that were told would hide the other event.
+
+        https://spec.matrix.org/v1.19/rooms/v3/#handling-redactions
+        """
+        target = self._known.stored(self.event.redacts) if self.event.redacts is not None else None
+        if target is None or tip.create is None:
+            return False
+        entries, lookup = self.before.entries, self._known.event
+        return not judgement.may_redact(self.event, target.event, entries, lookup, tip.create)
+
     def _redacted_by(self, tip: Head) -> str | None:
         """The redaction of this event that came before it and may take effect."""
         if self.stored is not None and self.stored.redacted_by is not None:

@@ -208,12 +208,13 @@ class Group:
         refusal = self.known.judged.refused.get(placement.event.event_id)
         if refusal is not None and placement.strict:
             raise refusal
-        if refusal is None and not self._holding and placement.simply_follows(self.known.room.tip):
+        hidden = refusal is not None or placement.redacts_in_vain(self.tip)
+        if not hidden and not self._holding and placement.simply_follows(self.known.room.tip):
             self._follow(placement)
             return
         self._hold()
         await self.known.load_state(judgement.keys_of(placement.event), self.tip.state.entries)
-        if refusal is not None or not placement.is_allowed_now(self.tip):
+        if hidden or not placement.is_allowed_now(self.tip):
             if placement.strict:
                 raise Forbidden("The room's present state does not allow it.")
             log.info("{event} soft-failed", event=placement.event)

@@ -180,9 +180,14 @@ class Joining(RoomsCase):
 
     async def test_templates_that_are_none(self) -> None:
         wrong: Any
-        for wrong in ({}, {"event": []}, {"event": {}, "room_version": "x"}, {"event": None}):
+        for wrong in ({}, {"event": []}, {"event": None}):
             self.remote.replies["make_knock"] = always(wrong)
             await self.assert_raises(BadAnswer, self.rooms.make_knock(*self.where, "@me:here.test"))
+
+    async def test_a_template_of_a_version_we_lack(self) -> None:
+        self.remote.replies["make_join"] = always({"event": {}, "room_version": "x"})
+        error = await self.assert_raises(Refused, self.rooms.make_join(*self.where, "@me:here.test"))
+        assert (error.errcode, error.body) == ("M_UNSUPPORTED_ROOM_VERSION", {"room_version": "x"})
 
     async def test_send_join(self) -> None:
         more = {"members_omitted": True, "servers_in_room": ["a.test", "not a server", 5, "a.test"]}

@@ -81,11 +81,33 @@ def test_limits_and_shapes(between: Company) -> None:
     refused(put(between, origin="other.test"), 400, "M_INVALID_PARAM")
     refused(put(between, origin=None), 400, "M_MISSING_PARAM")
     refused(put(between, pdus=None), 400, "M_MISSING_PARAM")
+    empty = body(between).replace(b"[]", b"null")
+    assert ok(between.remote.put_transaction(between.name, empty)) == {"pdus": {}}
     for wrong in WRONG_LISTS:
         refused(put(between, pdus=wrong), 400, "M_BAD_JSON")
         refused(put(between, edus=wrong), 400, "M_BAD_JSON")
     response = between.remote.put_transaction(between.name, body(between), "t" * 256)
     refused(response, 400, "M_INVALID_PARAM")
+
+
+def test_a_redaction_without_the_power_is_shown_to_nobody(between: Company) -> None:
+    """A client that saw it would hide what it does not redact."""
+    alice, room = between.shared_room(version="11", members=2)
+    member = f"@member0:{between.remote.name}"
+    hers, theirs = room.say("hers", room.creator), room.say("theirs", member)
+    ours = alice.send(room.room_id, "ours")
+    room.add(between.remote.wait_for(ours))
+    vain = room.send("m.room.redaction", {"redacts": ours}, sender=member)
+    good = room.send("m.room.redaction", {"redacts": theirs.event_id}, sender=member)
+    powerful = room.send("m.room.redaction", {"redacts": ours}, sender=room.creator)
+    assert between.send(hers, theirs, vain, good, powerful) == {
+        each.event_id: {} for each in (hers, theirs, vain, good, powerful)
+    }
+    shown = {event["event_id"]: event for event in alice.timeline(room.room_id)}
+    assert vain.event_id not in shown and {good.event_id, powerful.event_id} <= shown.keys()
+    assert shown[hers.event_id]["content"] and not shown[theirs.event_id]["content"]
+    assert shown[ours]["unsigned"]["redacted_because"]["event_id"] == powerful.event_id
+    refused(alice.get(f"{room_path(room.room_id)}/event/{vain.event_id}"), 404, "M_NOT_FOUND")
 
 
 def test_a_transaction_again(between: Company) -> None:
