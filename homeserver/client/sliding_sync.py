@@ -33,7 +33,6 @@ from homeserver.sync.tokens import SlidingToken, StreamToken
 
 LONGEST_WAIT_MS = 600_000
 MOST_LISTS = 100
-MOST_SUBSCRIPTIONS = 100
 MOST_PATTERNS = 500
 LONGEST_CONN_ID = 255
 
@@ -180,8 +179,8 @@ async def _sync(
     lists: dict[str, ListConfig],
     subscriptions: dict[str, RoomConfig],
 ) -> bytes:
-    if len(lists) > MOST_LISTS or len(subscriptions) > MOST_SUBSCRIPTIONS:
-        raise InvalidParam(f"At most {MOST_LISTS} lists and {MOST_SUBSCRIPTIONS} subscriptions.")
+    if len(lists) > MOST_LISTS or len(subscriptions) > form.subscriptions:
+        raise InvalidParam(f"At most {MOST_LISTS} lists and {form.subscriptions} subscriptions.")
     if len(conn_id) > LONGEST_CONN_ID:
         raise InvalidParam(f"conn_id has at most {LONGEST_CONN_ID} characters.")
     if req.set_presence is not None and req.set_presence not in STATES:

@@ -15,16 +15,20 @@ MOST_EVENTS = 100
 
 @dataclass(frozen=True, slots=True)
 class Form:
-    """How the answer is worded: the accepted form, and the one that clients used before it."""
+    """How the answer is worded: the accepted form, and the one that clients used before it.
+
+    `subscriptions`: how many there may be. Older clients add one for each room they have ever shown.
+    """
 
     expanded: str
     stripped: str
     counts: bool
     stubs: bool
+    subscriptions: int
 
 
-ACCEPTED = Form("expanded_timeline", "stripped_state", counts=False, stubs=True)
-UNSTABLE = Form("unstable_expanded_timeline", "invite_state", counts=True, stubs=False)
+ACCEPTED = Form("expanded_timeline", "stripped_state", counts=False, stubs=True, subscriptions=100)
+UNSTABLE = Form("unstable_expanded_timeline", "invite_state", counts=True, stubs=False, subscriptions=1_000)
 
 
 @dataclass(frozen=True, slots=True)

@@ -295,9 +295,8 @@ class RoomParts:
         part["limited"] = told.limited
         if told.events or told.limited or initial:
             part["prev_batch"] = str(previous_batch(told) or window.upto)
-        since = window.since.position if window.since is not None else window.upto.position
-        floor = visit.since if visit.since is not None else since
-        part["num_live"] = sum((stored.position or 0) > floor for stored in told.events)
+        before = window.since.position if window.since is not None else window.upto.position
+        part["num_live"] = sum((stored.position or 0) > before for stored in told.events)
         if work.expanded:
             part[request.form.expanded] = True
         if NAME in state:
