@@ -9,7 +9,7 @@ from homeserver.clock import Clock
 from homeserver.devices.device_lists import DeviceLists
 from homeserver.rooms.rooms import Rooms
 from homeserver.sync.notifier import Feed, Notifier
-from homeserver.sync.presence import Presence
+from homeserver.sync.presence import OFFLINE, Presence
 from homeserver.sync.request import Answer, SyncRequest, Window
 
 
@@ -61,6 +61,9 @@ class People:
         if met:
             new = _RoomMates(self._rooms, set(met), request.user_id)
             states.update((state.user_id, state) for state in self._presence.changes(0, new))
+        own = self._presence.get(request.user_id)
+        if window.since is None and own is not None and own.state != OFFLINE:
+            states[request.user_id] = own  # by this very request, before it is announced
         if newcomers := self._newcomers(feed, window):
             states.update((state.user_id, state) for state in self._presence.changes(0, newcomers))
         now = self._clock.now_ms()
@@ -69,7 +72,6 @@ class People:
             for state in states.values()
             if request.filter.presence.matches("m.presence", state.user_id)
         ]
-
 
     def _newcomers(self, feed: Feed, window: Window) -> set[str]:
         """Who joined one of the rooms lately, as far as memory goes back; or changed their name."""

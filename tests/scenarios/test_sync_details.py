@@ -147,3 +147,9 @@ def test_the_state_of_rooms_that_were_left(alice: Client, bob: Client, timeline:
     assert before == after
     assert after["m.room.topic"] == {"topic": "seen"} and after[bob.user_id]["membership"] == "ban"
     assert after[alice.user_id]["membership"] == "join"
+
+
+def test_ones_own_presence_is_in_the_first_sync(alice: Client) -> None:
+    [event] = alice.sync()["presence"]["events"]
+    assert event["sender"] == alice.user_id and event["content"]["presence"] == "online"
+    assert "presence" not in alice.sync(since=None, filter='{"presence": {"types": []}}')
