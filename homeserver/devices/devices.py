@@ -16,7 +16,7 @@ from twisted.logger import Logger
 from homeserver.accounts.requester import Requester
 from homeserver.accounts.token_cache import TokenCache
 from homeserver.clock import Clock
-from homeserver.errors import InvalidParam, NotFound
+from homeserver.errors import NotFound, TooLarge
 from storage import devices, tokens
 from storage.database import Database
 from storage.devices import Device, Seen
@@ -54,7 +54,7 @@ class Devices:
 
     async def rename(self, user_id: str, device_id: str, display_name: str) -> None:
         if len(display_name) > MAX_NAME_LENGTH:
-            raise InvalidParam(f"The name of a device has at most {MAX_NAME_LENGTH} characters.")
+            raise TooLarge(f"The name of a device has at most {MAX_NAME_LENGTH} characters.", status=400)
         if not await self._db.write(self._rename, user_id, device_id, display_name):
             raise NotFound("There is no such device.")
 

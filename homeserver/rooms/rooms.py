@@ -232,10 +232,6 @@ class Rooms(MembershipVerbs):
         room = await self.require_joined_or_event(room_id, sender, type)
         if type == "m.room.canonical_alias" and state_key == "":
             await self._aliases.validate_canonical_alias(content, room_id)
-        if type == MEMBER:
-            if guest and content.get("membership") == "join":
-                await self._require_guests_welcome(room)
-            return await self._set_member(room, sender, state_key, content)
         if type == "m.room.create":
             raise Forbidden("A room is created once.")
         event_id = room.tip.event_id(type, state_key)
@@ -244,6 +240,10 @@ class Rooms(MembershipVerbs):
             stored = await self.events.get(event_id) if event_id not in room.pending else None
             if stored is not None and stored.event.content == content and stored.event.sender == sender:
                 return event_id
+        if type == MEMBER:
+            if guest and content.get("membership") == "join":
+                await self._require_guests_welcome(room)
+            return await self._set_member(room, sender, state_key, content)
         proposal = Proposal(type, sender, content, state_key, None, device_id, txn_id)
         return await self._send_once(room_id, proposal, self._append_one)
 

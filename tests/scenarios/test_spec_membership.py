@@ -203,6 +203,12 @@ class TestVerbs:
         ok(act(cast.bob, "join", room_id))
         assert ok(cast.bob.get(path, format="event"))["event_id"] == before
 
+    def test_setting_what_is_set_already_is_no_new_event(self, cast: Cast) -> None:
+        room_id = cast.room("join")
+        shown = {"membership": "join", "displayname": "here only"}
+        once = cast.bob.send_state(room_id, "m.room.member", shown, cast.bob.user_id)
+        assert cast.bob.send_state(room_id, "m.room.member", shown, cast.bob.user_id) == once
+
     def test_members_show_their_profile(self, cast: Cast) -> None:
         me = quote(cast.bob.user_id)
         ok(cast.bob.put(f"/profile/{me}/displayname", {"displayname": "Bob"}))
