@@ -86,13 +86,16 @@ class OneTimeKeys:
                 give(want, key)
         for start in range(0, len(missing), CLAIMS_AT_ONCE):
             forgotten = self.spare.forgotten
-            claimed = await self._db.write_together(
-                device_keys.claim, missing[start : start + CLAIMS_AT_ONCE]
-            )
+            some = missing[start : start + CLAIMS_AT_ONCE]
+            claimed = await self._db.write_together(device_keys.claim, some)
             for want, (key, *ahead) in claimed.items():
                 give(want, key)
                 if ahead and self.spare.forgotten == forgotten:
                     self.spare.put(want, ahead)
+            for want in some:
+                # None was left, but meanwhile another claim has taken the last ones ahead.
+                if want not in claimed and (spare := self.spare.take(want)) is not None:
+                    give(want, spare)
         return keys
 
 

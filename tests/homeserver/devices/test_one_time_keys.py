@@ -1,15 +1,19 @@
 """Claiming: ours from the database, others' from their servers."""
 
-from typing import Any
+from typing import Any, cast
 
 import orjson
 import pytest
+from twisted.internet.defer import Deferred
 
 from homeserver.devices.one_time_keys import OneTimeKeys
 from homeserver.errors import BadJson, InvalidParam
+from storage.database import Database
 from tests.homeserver.devices.people import CURVE, SERVER, Device, Scene, user
 from tests.homeserver.sync.fakes import run
+from tests.storage.conftest import SynchronousDatabase
 
+wait = SynchronousDatabase._wait
 ALICE, CAROL, DAN = user("alice"), "@carol:remote.test", "@dan:down.test"
 
 
@@ -44,6 +48,36 @@ def test_keys_taken_ahead_are_counted_and_given_out_once(scene: Scene) -> None:
         assert scene.upload(phone, one_time=keys).get(CURVE, 0) == 20 - number
     assert given == keys and list(given) == sorted(given)
     assert claim(scene, {ALICE: {"PHONE": CURVE}})["one_time_keys"] == {}
+
+
+class Late:
+    """A database that commits claims in their order, but whose answers come when they are let through."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self.follow = database.follow
+        self._answers: list[tuple[Deferred[Any], Any]] = []
+
+    def write_together(self, fn: Any, item: Any) -> "Deferred[Any]":
+        answer: Deferred[Any] = Deferred()
+        self._answers.append((answer, wait(self._database.write_together(fn, item))))
+        return answer
+
+    def let_through(self) -> None:
+        for answer, result in self._answers:
+            answer.callback(result)
+
+
+def test_claims_at_once_leave_no_key_behind(scene: Scene) -> None:
+    phone = scene.device(ALICE, "PHONE")
+    keys = {f"{CURVE}:{number}": {"key": str(number)} for number in range(4)}
+    scene.upload(phone, one_time=keys)
+    late = Late(scene.db.database)
+    one_time_keys = OneTimeKeys(cast(Database, late), SERVER)
+    claims = [Deferred.fromCoroutine(one_time_keys.claim_local({ALICE: {"PHONE": CURVE}})) for _ in keys]
+    late.let_through()
+    given: list[dict[str, Any]] = [wait(each)[ALICE]["PHONE"] for each in claims]
+    assert sorted(name for each in given for name in each) == sorted(keys)
 
 
 def test_a_crash_gives_no_key_out_twice(scene: Scene) -> None:
