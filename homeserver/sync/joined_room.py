@@ -200,21 +200,15 @@ class JoinedRooms:
     async def _with_lazy_members(
         self, request: SyncRequest, room: Room, timeline: Timeline, state: Sequence[StoredEvent]
     ) -> list[StoredEvent]:
-        """Without changes of members the device does not know, with the senders that it may not know."""
+        """With the senders that the device may not know.
+
+        Every change of a member is told, also those of a gap: a client may have asked for all members once
+        (to encrypt for them, say), and would never hear who came and went.
+        """
         needed = _senders(timeline)
         if any(stored.event.type == MEMBER for stored in timeline.events) and room.head.joined <= 10:
             needed.update(heroes(room, request.user_id))
-        kept = [
-            stored
-            for stored in state
-            if stored.event.type != MEMBER
-            or stored.event.state_key in needed
-            or stored.event.state_key == request.user_id
-            or self._lazy.may_know(
-                request.user_id, request.device_id, room.room_id, stored.event.state_key or ""
-            )
-        ]
-        told = {stored.event.state_key for stored in kept if stored.event.type == MEMBER}
+        told = {stored.event.state_key for stored in state if stored.event.type == MEMBER}
         told.update(stored.event.state_key for stored in timeline.events if stored.event.type == MEMBER)
         entries = room.head.state.entries
         missing = [
@@ -225,9 +219,9 @@ class JoinedRooms:
         if not request.filter.room.state.include_redundant_members:
             since = _asked_from(request)
             missing = self._lazy.unsent(request.user_id, request.device_id, room.room_id, missing, since)
-        self._note_sent(request, room.room_id, [*kept, *timeline.events])
+        self._note_sent(request, room.room_id, [*state, *timeline.events])
         found = await self._rooms.events.many([event_id for _, event_id in missing])
-        return [*kept, *found.values()]
+        return [*state, *found.values()]
 
     def _note_sent(self, request: SyncRequest, room_id: str, events: Iterable[StoredEvent]) -> None:
         members = [

@@ -39,11 +39,6 @@ class LazyMembers:
             for key in [key for key in sent if key[0] == room_id]:
                 del sent[key]
 
-    def may_know(self, user_id: str, device_id: str, room_id: str, member: str) -> bool:
-        """Whether the device may hold an event of this member, which must not grow old there."""
-        sent = self._sent.get((user_id, device_id))
-        return sent is None or (room_id, member) in sent
-
     def unsent(
         self, user_id: str, device_id: str, room_id: str, members: Iterable[tuple[str, str]], since: int
     ) -> list[tuple[str, str]]:

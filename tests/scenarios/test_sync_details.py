@@ -153,3 +153,25 @@ def test_ones_own_presence_is_in_the_first_sync(alice: Client) -> None:
     [event] = alice.sync()["presence"]["events"]
     assert event["sender"] == alice.user_id and event["content"]["presence"] == "online"
     assert "presence" not in alice.sync(since=None, filter='{"presence": {"types": []}}')
+
+
+def test_a_list_of_members_that_was_asked_for_once_is_kept_up_in_gaps(
+    server: HearthServer, alice: Client, bob: Client
+) -> None:
+    """https://spec.matrix.org/v1.19/client-server-api/#lazy-loading-room-members"""
+    lazy = json.dumps({"room": {"state": {"lazy_load_members": True}, "timeline": {"limit": 2}}})
+    carol, dave = server.register("carol"), server.register("dave")
+    room_id = alice.create_room(preset="public_chat", name="named")
+    for person in (bob, carol):
+        person.join(room_id)
+    for _ in range(3):
+        alice.send(room_id, "hello")
+    alice.sync(filter=lazy)
+    known = keys({"members": {"events": ok(alice.get(f"{room_path(room_id)}/members"))["chunk"]}}, "members")
+    carol.leave(room_id)
+    dave.join(room_id)
+    for _ in range(3):
+        alice.send(room_id, "hello")
+    known |= keys(joined(alice.sync(filter=lazy), room_id), "state")
+    present = {user_id for user_id, content in known.items() if content.get("membership") == "join"}
+    assert present == {alice.user_id, bob.user_id, dave.user_id}
