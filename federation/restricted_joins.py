@@ -22,7 +22,7 @@ async def voucher_for(server: Server, room: Room, user_id: str) -> str | None:
     Raises Forbidden, UnableToAuthoriseJoin, UnableToGrantJoin.
     """
     rules = await _content(server, room, "m.room.join_rules")
-    if rules.get("join_rule") not in room.version.restricted_join_rules:
+    if not room.version.is_restricted(rules):
         return None
     membership = room.tip.membership(user_id)
     if membership in ("invite", "join"):

@@ -9,7 +9,7 @@ for the same reason.
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
-from typing import Literal
+from typing import Any, Literal
 
 KeptContent = Mapping[str, frozenset[str] | None]
 """Event type → the content keys a redaction keeps; None keeps all of them."""
@@ -66,6 +66,11 @@ class RoomVersion:
 
     def __repr__(self) -> str:
         return f"<RoomVersion {self.id}>"
+
+    def is_restricted(self, join_rules: Mapping[str, Any]) -> bool:
+        """Whether such content, which may hold anything, has a member's server vouch for who joins."""
+        rule = join_rules.get("join_rule")
+        return isinstance(rule, str) and rule in self.restricted_join_rules
 
 
 V1 = RoomVersion(

@@ -29,7 +29,7 @@ class Vouching:
     async def by_member(self, room: Room, user_id: str) -> dict[str, Any]:
         """What a local user's join needs in its content. Raises Forbidden, NobodyVouches."""
         rules = await self._registry.state_content(room, "m.room.join_rules") or {}
-        if rules.get("join_rule") not in room.version.restricted_join_rules:
+        if not room.version.is_restricted(rules):
             return {}
         if room.tip.membership(user_id) == "invite":
             return {}
