@@ -99,13 +99,14 @@ def sharing(tx: Transaction, user_id: str, among: Collection[str]) -> set[str]:
 def changes(tx: Transaction, user_id: str, since: int, upto: int) -> tuple[set[str], set[str]]:
     """(changed, left) for one user, as `/keys/changes` and an incremental sync say it.
 
-    Users met since then count as changed, too: what the reader knows of them may be old.
+    Users met since then count as changed, too: what the reader knows of them may be old. So do those who were
+    invited to a room of the reader's, for whom clients encrypt before they have come.
     """
     changed = changed_users(tx, since, upto, None, user_id)
-    met, parted = _met_and_parted(tx, user_id, since)
+    met, invited, parted = _met_and_parted(tx, user_id, since)
     still_shared = sharing(tx, user_id, changed | met | parted)
     signed = _signed_by(tx, user_id, since, upto)
-    return (changed | met) & still_shared | signed, parted - still_shared
+    return (changed | met) & still_shared | invited | signed, parted - still_shared
 
 
 def _signed_by(tx: Transaction, reader: str, since: int, upto: int) -> set[str]:
@@ -116,8 +117,8 @@ def _signed_by(tx: Transaction, reader: str, since: int, upto: int) -> set[str]:
     return {user_id for (user_id,) in rows}
 
 
-def _met_and_parted(tx: Transaction, user_id: str, since: int) -> tuple[set[str], set[str]]:
-    """Who may have come to share a room with the user since then, and who may have stopped.
+def _met_and_parted(tx: Transaction, user_id: str, since: int) -> tuple[set[str], set[str], set[str]]:
+    """Who may have come to share a room with the user since then, who was invited, and who may have stopped.
 
     Memberships are judged as they are now. A room the user itself joined or left brings all its members.
     """
@@ -133,6 +134,7 @@ def _met_and_parted(tx: Transaction, user_id: str, since: int) -> tuple[set[str]
             gone.add(room_id)
     met = _members(tx, entered) - {user_id}
     parted = _members(tx, gone)
+    invited = set()
     for other, room_id, membership, previous in tx.all(
         "SELECT other.user_id, other.room_id, other.membership, other.previous"
         " FROM membership other CROSS JOIN membership mine"
@@ -144,9 +146,11 @@ def _met_and_parted(tx: Transaction, user_id: str, since: int) -> tuple[set[str]
         if membership != "join":
             if _was_inside(tx, room_id, other, previous, since):
                 parted.add(other)
+            if membership == "invite" and room_id not in gone:
+                invited.add(other)
         elif room_id not in gone and was_outside(tx, room_id, other, previous, since):
             met.add(other)
-    return met, parted
+    return met, invited, parted
 
 
 def was_outside(tx: Transaction, room_id: str, user_id: str, previous: str | None, since: int) -> bool:

@@ -49,11 +49,16 @@ def test_kicked_then_banned(alice: Client, bob: Client, room_id: str) -> None:
     assert lists(alice) == lists(bob) == ([], [])
 
 
-def test_gone_and_invited_again(alice: Client, bob: Client, room_id: str) -> None:
+def test_gone_and_invited_again(
+    server: HearthServer, alice: Client, bob: Client, room_id: str
+) -> None:
     bob.leave(room_id)
-    member(alice, room_id, "invite", bob.user_id)
     assert lists(alice) == ([], [bob.user_id])
-    assert lists(bob) == ([], [alice.user_id])
+    with_keys(server.login(bob.user_id))
+    assert lists(alice) == ([], [])
+    member(alice, room_id, "invite", bob.user_id)
+    assert lists(alice) == ([bob.user_id], [])  # what Alice says now is encrypted for the new device, too
+    assert lists(bob)[1] == [alice.user_id]
     bob.join(room_id)
     assert lists(alice) == ([bob.user_id], [])
     assert alice.user_id in lists(bob)[0]
