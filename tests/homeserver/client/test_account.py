@@ -106,7 +106,7 @@ def test_devices(house: House) -> None:
         status, answer = house.request(method, "/devices/NONE", body, token=token)
         assert (status, answer["errcode"]) == (404, "M_NOT_FOUND")
     long = {"display_name": "x" * 101}
-    assert house.request("PUT", "/devices/PHONE", long, token=token)[1]["errcode"] == "M_INVALID_PARAM"
+    assert house.request("PUT", "/devices/PHONE", long, token=token)[1]["errcode"] == "M_TOO_LARGE"
 
 
 def test_delete_devices(house: House) -> None:
