@@ -64,7 +64,7 @@ class People:
         own = self._presence.get(request.user_id)
         if window.since is None and own is not None and own.state != OFFLINE:
             states[request.user_id] = own  # by this very request, before it is announced
-        if newcomers := self._newcomers(feed, window):
+        if newcomers := self._newcomers(answer, window):
             states.update((state.user_id, state) for state in self._presence.changes(0, newcomers))
         now = self._clock.now_ms()
         answer.presence = [
@@ -73,12 +73,12 @@ class People:
             if request.filter.presence.matches("m.presence", state.user_id)
         ]
 
-    def _newcomers(self, feed: Feed, window: Window) -> set[str]:
-        """Who joined one of the rooms lately, as far as memory goes back; or changed their name."""
+    def _newcomers(self, answer: Answer, window: Window) -> set[str]:
+        """Who joined one of the rooms in the answer, as far as memory goes back; or changed their name."""
         if window.since is None:
             return set()
         newcomers = set()
-        for room_id in feed.rooms:
+        for room_id in answer.join:
             if self._notifier.room_news(room_id).get("member", 0) <= window.after:
                 continue
             room = self._rooms.cached(room_id)
