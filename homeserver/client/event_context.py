@@ -29,7 +29,7 @@ async def get_event_context(server: Server, me: Requester, req: GetContext) -> d
         [*context.before, context.event, *context.after],
         me.user_id,
         me.device_id,
-        context.membership_of,
+        context.view,
         bundles=context.bundles,
     )
     at = len(context.before)

@@ -38,7 +38,7 @@ async def get_room_events(server: Server, me: Requester, req: GetMessages) -> di
     response: dict[str, Any] = {
         "start": page.start,
         "chunk": await server.serializer.client_events(
-            page.events, me.user_id, me.device_id, page.membership_of, bundles=page.bundles
+            page.events, me.user_id, me.device_id, page.view, bundles=page.bundles
         ),
     }
     if page.end is not None:

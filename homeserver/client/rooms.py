@@ -41,10 +41,8 @@ class GetMembers(GetRoom, kw_only=True):
 
 @get(_ROOM + "/event/{event_id}", auth=USER, guests=True)
 async def get_one_room_event(server: Server, me: Requester, req: GetEvent) -> bytes:
-    stored, membership, bundles = await server.history.event(req.room_id, me.user_id, req.event_id)
-    [event] = await server.serializer.client_events(
-        [stored], me.user_id, me.device_id, lambda _: membership, bundles=bundles
-    )
+    stored, view, bundles = await server.history.event(req.room_id, me.user_id, req.event_id)
+    [event] = await server.serializer.client_events([stored], me.user_id, me.device_id, view, bundles=bundles)
     return orjson.dumps(event)
 
 

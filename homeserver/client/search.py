@@ -113,7 +113,7 @@ async def _results(server: Server, me: Requester, results: Results) -> list[dict
         [each.stored for each in found],
         me.user_id,
         me.device_id,
-        results.membership_of,
+        results,
         bundles=results.page.bundles,
     )
     answer: list[dict[str, Any]] = []
@@ -133,7 +133,7 @@ async def _surroundings(
         [*around.before, *around.after],
         me.user_id,
         me.device_id,
-        results.membership_of,
+        results,
         bundles=around.bundles,
     )
     at = len(around.before)

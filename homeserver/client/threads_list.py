@@ -29,7 +29,7 @@ async def get_thread_roots(server: Server, me: Requester, req: GetThreads) -> di
     )
     response: dict[str, Any] = {
         "chunk": await server.serializer.client_events(
-            page.events, me.user_id, me.device_id, page.membership_of, bundles=page.bundles
+            page.events, me.user_id, me.device_id, page.view, bundles=page.bundles
         )
     }
     if page.end is not None:

@@ -8,7 +8,7 @@ world-readable room is open to all. Then each event is judged by itself (`sight`
 """
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from homeserver.errors import Forbidden, NotFound
 from homeserver.protocol.visibility import VISIBILITY_KEY, WORLD_READABLE, history_visibility
@@ -17,6 +17,7 @@ from homeserver.rooms.pages import Asked, FetchPast, Page, Pages
 from homeserver.rooms.paging import Scan, between, scan, state_around, token, upto
 from homeserver.rooms.registry import Registry
 from homeserver.rooms.room import Room
+from homeserver.rooms.serialize import View
 from homeserver.rooms.sight import (
     Departure,
     Reader,
@@ -50,6 +51,7 @@ class Access:
     joined: bool
     departed: Departure | None = None
     arrived_upto: int | None = None
+    forgot: bool = False
 
 
 @dataclass(slots=True)
@@ -60,7 +62,7 @@ class Context:
     start: str
     end: str
     state: list[StoredEvent]
-    membership_of: Callable[[StoredEvent], str | None]
+    view: View
     bundles: Bundles = field(default_factory=dict)
 
 
@@ -82,22 +84,26 @@ class History:
 
     async def access(self, room_id: str, user_id: str) -> Access:
         """Raises Forbidden for those who may not read the room at all, or where there is none."""
+        access = await self._standing(room_id, user_id)
+        if access.joined or await self.is_world_readable(access.room):
+            return access
+        if access.departed is None:
+            raise Forbidden("You are not a member of this room.")
+        return replace(access, arrived_upto=access.departed.position)
+
+    async def _standing(self, room_id: str, user_id: str) -> Access:
+        """What the reader is to the room, whatever they may read of it."""
         try:
             room = await self._registry.get(room_id)
         except NotFound:
             raise Forbidden("You are not a member of this room.") from None
         if room.membership(user_id) == "join":
             return Access(room, True)
-        world_readable = await self.is_world_readable(room)
         row = (await self._registry.memberships.of(user_id)).get(room_id)
-        departed = None
-        if row is not None and not row.forgotten:
-            departed = await self._db.read(departure, room.nid, user_id)
-        if world_readable:
-            return Access(room, False, departed)
-        if departed is None:
-            raise Forbidden("You are not a member of this room.")
-        return Access(room, False, departed, departed.position)
+        if row is not None and row.forgotten:
+            return Access(room, False, forgot=True)
+        departed = await self._db.read(departure, room.nid, user_id) if row is not None else None
+        return Access(room, False, departed)
 
     async def is_world_readable(self, room: Room) -> bool:
         """Whether everybody may read what is sent now."""
@@ -132,14 +138,14 @@ class History:
 
     async def event(
         self, room_id: str, user_id: str, event_id: str
-    ) -> tuple[StoredEvent, str | None, Bundles]:
-        """The event, the reader's membership at it, and what relates to it.
+    ) -> tuple[StoredEvent, View | None, Bundles]:
+        """The event, how the reader sees it, and what relates to it.
 
         NotFound also where it may not be seen.
         """
-        access, stored, membership = await self.seen_event(room_id, user_id, event_id)
+        access, stored, view = await self.seen_event(room_id, user_id, event_id)
         if stored.childless or stored.position is None:
-            return stored, membership, NO_BUNDLES
+            return stored, view, NO_BUNDLES
         reader = await self.reader(access, user_id)
 
         def read(tx: Transaction) -> Bundles:
@@ -148,29 +154,38 @@ class History:
                 return NO_BUNDLES
             return aggregate(tx, Sight(tx, room, reader), room, [stored], access.arrived_upto)
 
-        return stored, membership, await self._db.read(read)
+        return stored, view, await self._db.read(read)
 
     async def seen_event(
         self, room_id: str, user_id: str, event_id: str
-    ) -> tuple[Access, StoredEvent, str | None]:
-        """How the reader may read the room, the event, and their membership at it; else NotFound."""
+    ) -> tuple[Access, StoredEvent, View | None]:
+        """How the reader may read the room, the event, and how they see it; else NotFound.
+
+        What was sent to the world stays open to the world, by its ID: the rules are about the event's
+        own time, and do not ask whether the room is open now.
+        """
         try:
-            access = await self.access(room_id, user_id)
+            access = await self._standing(room_id, user_id)
         except Forbidden:
             raise NotFound("Event not found.") from None
         found = await self._one(access, user_id, event_id)
         if found is None:
             raise NotFound("Event not found.")
+        if access.departed is not None and not await self.is_world_readable(access.room):
+            access = replace(access, arrived_upto=access.departed.position)
         return access, *found
 
     async def context(
         self, room_id: str, user_id: str, event_id: str, limit: int, wanted: RoomEventFilter = EVERYTHING
     ) -> Context:
-        access = await self.access(room_id, user_id)
-        found = await self._one(access, user_id, event_id)
-        if found is None or found[0].position is None:
+        """Forbidden for those who may not read the room at all, NotFound for others who may not see this."""
+        try:
+            access, target, _ = await self.seen_event(room_id, user_id, event_id)
+        except NotFound:
+            await self.access(room_id, user_id)
+            raise
+        if target.position is None:
             raise NotFound("Event not found.")
-        target, _ = found
         reader = await self.reader(access, user_id)
         half = min(limit, MOST_EVENTS) // 2
         room = access.room.nid
@@ -197,7 +212,7 @@ class History:
             start=token(timeline.before(before.last or target)),
             end=token(timeline.place_of(after.last or target)),
             state=self.events.known(state),
-            membership_of=sight.membership_of,
+            view=sight,
             bundles=bundles,
         )
 
@@ -255,7 +270,7 @@ class History:
 
     async def _one(
         self, access: Access, user_id: str, event_id: str
-    ) -> tuple[StoredEvent, str | None] | None:
+    ) -> tuple[StoredEvent, View | None] | None:
         stored = await self.events.get(event_id)
         if stored is None or stored.room != access.room.nid or stored.status != event_rows.ACCEPTED:
             return None
@@ -263,16 +278,14 @@ class History:
             # From before we took part in the room: what still is state of it may be looked at.
             entry = access.room.head.state.entries.get(stored.event.key) if stored.event.key else None
             return (stored, None) if access.joined and entry and entry.event_id == event_id else None
-        if access.arrived_upto is not None and stored.position > access.arrived_upto:
-            return None
         reader = await self.reader(access, user_id)
 
-        def read(tx: Transaction) -> str | None:
+        def read(tx: Transaction) -> Sight | None:
             sight = Sight(tx, access.room.nid, reader)
-            return sight.membership_of(stored) if sight.visible([stored]) else None
+            return sight if sight.visible([stored]) else None
 
-        membership = await self._db.read(read)
-        return (stored, membership) if membership is not None else None
+        sight = await self._db.read(read)
+        return (stored, sight) if sight is not None else None
 
     async def reader(self, access: Access, user_id: str) -> Reader:
-        return Reader(user_id, access.joined, await self._ignored_users(user_id))
+        return Reader(user_id, access.joined, await self._ignored_users(user_id), access.forgot)

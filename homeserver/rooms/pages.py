@@ -12,6 +12,7 @@ from homeserver.rooms.event_store import EventStore
 from homeserver.rooms.paging import Scan, members_at, scan, token
 from homeserver.rooms.recent_past import RecentPast
 from homeserver.rooms.room import Room
+from homeserver.rooms.serialize import View
 from homeserver.rooms.sight import Facts, Reader, RememberedFacts, Sight, Standing, read_facts
 from homeserver.sync.filter_rules import RoomEventFilter
 from storage import graph, relations, timeline
@@ -51,7 +52,7 @@ class Page:
     start: str
     end: str | None
     state: list[StoredEvent]
-    membership_of: Callable[[StoredEvent], str | None]
+    view: View
     bundles: Bundles = field(default_factory=dict)
 
 
@@ -103,7 +104,7 @@ class Pages:
             start=begin,
             end=end if goes_on else None,
             state=self._events.known(got.state),
-            membership_of=got.standing.membership_of,
+            view=got.standing,
             bundles=got.bundles,
         )
 

@@ -7,7 +7,7 @@ https://spec.matrix.org/v1.19/client-server-api/#get_matrixclientv1roomsroomidti
 All three go through the same door as the rest of a room's history, and are judged by the same `Sight`.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -18,6 +18,7 @@ from homeserver.rooms.aggregations import Bundles, aggregate
 from homeserver.rooms.history import Access, History
 from homeserver.rooms.paging import between, token
 from homeserver.rooms.room import Room
+from homeserver.rooms.serialize import View
 from homeserver.rooms.sight import Sight
 from homeserver.sync.tokens import RoomToken
 from storage import events as event_rows
@@ -41,7 +42,7 @@ class RelationPage:
     events: list[StoredEvent]
     start: str | None
     end: str | None
-    membership_of: Callable[[StoredEvent], str | None]
+    view: View
     bundles: Bundles
 
 
@@ -91,7 +92,7 @@ class Relations:
         if len(found) > most:
             last = found[most - 1]
             end = token(Place(last.depth, last.position - 1) if backwards else last.place)
-        return RelationPage(self._history.events.known(events), start, end, sight.membership_of, bundles)
+        return RelationPage(self._history.events.known(events), start, end, sight, bundles)
 
     async def threads(
         self, room_id: str, user_id: str, *, participated: bool, start: str | None, limit: int
@@ -118,7 +119,7 @@ class Relations:
             _as_redacted(stored) if stored.event.sender in reader.ignored else stored
             for stored in self._history.events.known(roots.events)
         ]
-        return RelationPage(events, start, roots.end, sight.membership_of, bundles)
+        return RelationPage(events, start, roots.end, sight, bundles)
 
     async def event_at(self, room_id: str, user_id: str, ts: int, *, backwards: bool) -> StoredEvent:
         """The visible event nearest to the moment, not after it if `backwards`, else not before it.

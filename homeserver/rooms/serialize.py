@@ -3,13 +3,14 @@
 https://spec.matrix.org/v1.19/client-server-api/#room-event-format
 
 The bytes up to `unsigned` are the same for everybody and kept with the event. `unsigned` has three parts:
-what the event's own history says (prev_content, redacted_because), what the clock says (age), and what
-only this reader may know (transaction_id, membership). Nothing a remote server wrote there is passed on.
+what the event's own history says (replaces_state, redacted_because), what the clock says (age), and what
+only this reader may know (transaction_id, membership, prev_content). Nothing a remote server wrote there is
+passed on.
 """
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from functools import lru_cache
-from typing import Any
+from typing import Any, Protocol
 
 import orjson
 
@@ -23,7 +24,15 @@ from storage.events import StoredEvent
 DELAYED = "delayed event"
 """The device that delayed events are sent from; their transaction ID is the `delay_id`."""
 
-MembershipOf = Callable[[StoredEvent], str | None]
+
+class View(Protocol):
+    """What depends on the history visibility; `homeserver.rooms.sight` knows."""
+
+    def membership_of(self, stored: StoredEvent) -> str | None: ...
+
+    def sees_replaced(self, stored: StoredEvent) -> bool:
+        """Whether they may see the state event that this one replaced."""
+        ...
 
 
 class Serializer:
@@ -36,13 +45,14 @@ class Serializer:
         stored: Sequence[StoredEvent],
         reader: str,
         device_id: str | None = None,
-        membership_of: MembershipOf | None = None,
+        view: View | None = None,
         room_id: bool = True,
         bundles: Bundles = NO_BUNDLES,
     ) -> list[orjson.Fragment]:
         """The client form of each event, as JSON to embed. `room_id=False` leaves that field out (sync).
 
-        `bundles`: what relates to the events (see `aggregations`).
+        `view`: of the reader; without it neither membership nor prev_content are told. `bundles`: what
+        relates to the events (see `aggregations`).
         """
         await self.prepare(stored)
         now = self._clock.now_ms()
@@ -53,9 +63,10 @@ class Serializer:
                     now,
                     reader,
                     device_id,
-                    membership_of(each) if membership_of is not None else None,
+                    view.membership_of(each) if view is not None else None,
                     room_id,
                     bundles.get(each.event_id) if bundles else None,
+                    view is not None and each.replaces is not None and view.sees_replaced(each),
                 )
             )
             for each in stored
@@ -81,6 +92,7 @@ class Serializer:
         membership: str | None,
         room_id: bool,
         bundle: Bundle | None = None,
+        sees_replaced: bool = False,
     ) -> bytes:
         """One event; what `prepare` was not asked for is left out of `unsigned`."""
         prefix = stored.client_prefix
@@ -98,7 +110,7 @@ class Serializer:
         ):
             end = _end(membership, event.room_id if room_id else None)
             return b'%s,"unsigned":{"age":%d%s' % (prefix, age, end)
-        unsigned = self._unsigned(stored)
+        unsigned = self._unsigned(stored, sees_replaced)
         if bundle is not None:
 
             def child(stored: StoredEvent, membership: str | None, bundle: Bundle | None) -> orjson.Fragment:
@@ -118,11 +130,11 @@ class Serializer:
         end = b",%s}" % _room_id(event.room_id) if room_id else b"}"
         return b'%s,"unsigned":{"age":%d%s%s' % (prefix, age, rest, end)
 
-    def _unsigned(self, stored: StoredEvent) -> dict[str, Any]:
+    def _unsigned(self, stored: StoredEvent, sees_replaced: bool) -> dict[str, Any]:
         unsigned: dict[str, Any] = {}
         if stored.replaces is not None:
-            replaced = self._events.cached(stored.replaces)
             unsigned["replaces_state"] = stored.replaces
+            replaced = self._events.cached(stored.replaces) if sees_replaced else None
             if replaced is not None:
                 unsigned["prev_content"] = _embeddable(replaced.event, replaced.event.content)
                 unsigned["prev_sender"] = replaced.event.sender

@@ -15,7 +15,7 @@ from typing import NamedTuple
 from homeserver.protocol import visibility
 from homeserver.protocol.visibility import SHARED, VISIBILITY_KEY
 from storage import state_at
-from storage.events import StoredEvent, select
+from storage.events import StoredEvent, by_id, select
 from storage.relations import Seen, Stand
 from storage.state_at import MEMBER, MemberEvent
 from storage.transaction import Transaction
@@ -28,11 +28,15 @@ Stamp = tuple[object, int]
 
 
 class Reader(NamedTuple):
-    """Who reads: are they joined now, and whose messages do they not want to see?"""
+    """Who reads: are they joined now, and whose messages do they not want to see?
+
+    `forgot`: they forgot the room, and see what a stranger would.
+    """
 
     user_id: str
     joined: bool
     ignored: frozenset[str] = frozenset()
+    forgot: bool = False
 
 
 class Departure(NamedTuple):
@@ -109,7 +113,7 @@ class Standing:
         self._arrived = [event for event in facts.own if event.position is not None and event.accepted]
         self._arrivals = [event.position or 0 for event in self._arrived]
         joins = [event.position or 0 for event in self._arrived if event.membership == "join"]
-        self._last_join = joins[-1] if joins else None
+        self._last_join = joins[-1] if joins and not reader.forgot else None
         self._everything = reader.joined and visibility.sees_all_while_joined(self._settings.values())
 
     @property
@@ -126,6 +130,10 @@ class Standing:
         """Where the last join is that makes a difference; none does to somebody who is joined."""
         return _JOINED if self._reader.joined else self._last_join
 
+    def sees_replaced(self, stored: StoredEvent) -> bool:
+        """Whether the reader may see the state event that this one replaced."""
+        return self._everything
+
     def membership_of(self, stored: StoredEvent) -> str:
         """The reader's membership when the event had arrived: that after it, but for forks."""
         known = bisect_right(self._arrivals, stored.position or 0)
@@ -139,6 +147,8 @@ class Sight(Standing):
         super().__init__(reader, facts or read_facts(tx, room, reader.user_id))
         self._tx = tx
         self._memberships: dict[int, str] = {}
+        self._visible: set[str] = set()
+        self._in_room: set[int] = set()
 
     def seen(self, stands: Iterable[Stand], arrived_upto: int | None = None) -> Seen:
         """Which message events of these stands the reader sees, of those that arrived by then."""
@@ -150,11 +160,13 @@ class Sight(Standing):
         visible = frozenset(
             stand
             for stand in stands
-            if visibility.may_see(
-                *before.get(stand.snapshot, (SHARED, None)), joined_later=stand.joined_later
-            )
+            if self._sees_stand(*before.get(stand.snapshot, (SHARED, None)), stand.joined_later)
         )
         return Seen(ignored, visible, self.last_join, arrived_upto)
+
+    def _sees_stand(self, setting: str, membership: str | None, joined_later: bool) -> bool:
+        was = None if self._reader.forgot else membership
+        return visibility.may_see(setting, was, joined_later=joined_later)
 
     def visible(self, events: Iterable[StoredEvent], *, with_ignored: bool = False) -> list[StoredEvent]:
         reader = self._reader
@@ -165,17 +177,35 @@ class Sight(Standing):
         ]
         if self._everything:
             return wanted
-        before = self._before({each.state_before for each in wanted if each.state_before is not None})
-        seen = []
-        for stored in wanted:
+        seen = self._visible_of(wanted)
+        self._visible.update(stored.event_id for stored in seen)
+        replaced = {each.replaces for each in seen if each.replaces and each.nid not in self._in_room}
+        missing = replaced - {stored.event_id for stored in wanted}
+        if missing:
+            self._visible.update(
+                stored.event_id for stored in self._visible_of(by_id(self._tx, missing).values())
+            )
+        return seen
+
+    def _visible_of(self, events: Collection[StoredEvent]) -> list[StoredEvent]:
+        before = self._before({each.state_before for each in events if each.state_before is not None})
+        user_id, seen = self._reader.user_id, []
+        for stored in events:
             setting, membership = before.get(stored.state_before or 0, (SHARED, None))
-            _, after = visibility.state_after(stored.event, reader.user_id, setting, membership)
+            _, after = visibility.state_after(stored.event, user_id, setting, membership)
             self._memberships[stored.nid] = after or "leave"
+            as_user, was = ("", None) if self._reader.forgot else (user_id, membership)
+            if was == "join":
+                self._in_room.add(stored.nid)
             if visibility.may_see_event(
-                stored.event, reader.user_id, setting, membership, joined_later=self._joined_after(stored)
+                stored.event, as_user, setting, was, joined_later=self._joined_after(stored)
             ):
                 seen.append(stored)
         return seen
+
+    def sees_replaced(self, stored: StoredEvent) -> bool:
+        """Of an event that was found visible. Who was in the room then had it as state of the room."""
+        return self._everything or stored.nid in self._in_room or stored.replaces in self._visible
 
     def membership_of(self, stored: StoredEvent) -> str:
         """The reader's membership after this event, exactly where the state was looked at."""

@@ -57,6 +57,9 @@ class Results:
     def membership_of(self, stored: StoredEvent) -> str | None:
         return self.eyes.sight(stored.room).membership_of(stored)
 
+    def sees_replaced(self, stored: StoredEvent) -> bool:
+        return self.eyes.sight(stored.room).sees_replaced(stored)
+
     @property
     def next(self) -> str | None:
         return _token(self.page.next, "", "") if self.page.next is not None else None

@@ -3,13 +3,13 @@
 https://spec.matrix.org/v1.19/client-server-api/#filtering
 """
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import orjson
 
 from homeserver.rooms.aggregations import NO_BUNDLES, Aggregations, Bundles
-from homeserver.rooms.serialize import Serializer
+from homeserver.rooms.serialize import Serializer, View
 from homeserver.sync.request import SyncRequest
 from homeserver.sync.room_parts import Timeline
 from storage.events import StoredEvent
@@ -37,13 +37,13 @@ class EventFormat:
             bundles = await self._aggregations.of(
                 timeline.events, request.user_id, joined=left_at is None, arrived_upto=left_at
             )
-        return await self.events(request, timeline.events, timeline.membership_of, bundles)
+        return await self.events(request, timeline.events, timeline, bundles)
 
     async def events(
         self,
         request: SyncRequest,
         stored: Sequence[StoredEvent],
-        membership_of: Callable[[StoredEvent], str | None] | None,
+        view: View | None,
         bundles: Bundles = NO_BUNDLES,
     ) -> list[Any]:
         """JSON to embed, mostly without room_id: sync names the room once."""
@@ -51,7 +51,7 @@ class EventFormat:
             return []
         wanted = request.filter
         client = await self._serializer.client_events(
-            stored, request.user_id, request.device_id, membership_of, request.room_ids, bundles
+            stored, request.user_id, request.device_id, view, request.room_ids, bundles
         )
         if wanted.event_format == "federation":
             return [

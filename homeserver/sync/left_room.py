@@ -94,7 +94,8 @@ def read_left(
 ) -> Left:
     room = reads.room_numbers(tx, [row.room_id])[row.room_id]
     reader = Reader(request.user_id, False, ignored)
-    stay = stay_end(tx, room, row.user_id)
+    # Of a room that was forgotten since, no more is told than that it was left.
+    stay = stay_end(tx, room, row.user_id) if not row.forgotten else None
     upto = stay.position if stay is not None else 0
     reading = Reading(room, row.room_id, since, upto, reader, sees_all=False)
     timeline = stored_timeline(tx, reading, request)
@@ -107,6 +108,7 @@ def read_left(
         if _wants(request, departure):
             timeline.events.append(departure)
             timeline.memberships[departure.nid] = row.membership
+            timeline.replaced_unseen |= {departure.nid}
             del timeline.hidden_state[MEMBER, row.user_id]
     return Left(timeline, state_ids)
 

@@ -118,7 +118,7 @@ class OldSync:
         public = await self._db.read(directory.published_among, [room_id])
         shape = SyncRequest(user_id, device_id, None, Filter(), room_ids=True)
         messages = {
-            "chunk": await self._format.events(shape, page.events[::-1], page.membership_of, page.bundles),
+            "chunk": await self._format.events(shape, page.events[::-1], page.view, page.bundles),
             "end": str(end),
         }
         if page.end is not None:
@@ -142,9 +142,9 @@ class OldSync:
         known = await self._rooms.events.get(event_id)
         if known is None:
             raise NotFound("Event not found.")
-        stored, membership, bundles = await self._history.event(known.event.room_id, user_id, event_id)
+        stored, view, bundles = await self._history.event(known.event.room_id, user_id, event_id)
         shape = SyncRequest(user_id, device_id, None, Filter(), room_ids=True)
-        [event] = await self._format.events(shape, [stored], lambda _: membership, bundles)
+        [event] = await self._format.events(shape, [stored], view, bundles)
         return event
 
     async def events(

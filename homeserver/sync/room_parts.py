@@ -50,10 +50,15 @@ class Timeline:
     tail: Sequence[StoredEvent]
     upto: int
     forked: Mapping[StateKey, StoredEvent] | None = None
+    replaced_unseen: frozenset[int] = frozenset()
 
     def membership_of(self, stored: StoredEvent) -> str:
         """The reader's membership at an event; "join" unless history said otherwise."""
         return self.memberships.get(stored.nid, "join")
+
+    def sees_replaced(self, stored: StoredEvent) -> bool:
+        """Whether they may see the state event that it replaced; yes unless history said otherwise."""
+        return stored.nid not in self.replaced_unseen
 
 
 def text(stored: StoredEvent | None, name: str) -> str | None:
@@ -225,9 +230,12 @@ def stored_timeline(
         hidden = {key: stored for key, stored in forked.items() if told.get(key) != stored.nid}
     else:
         hidden = _hidden_state(tx, reading, kept, scanned, complete)
-    memberships = {stored.nid: sight.membership_of(stored) for stored in kept} if sight is not None else {}
+    memberships, unseen = {}, frozenset[int]()
+    if sight is not None:
+        memberships = {stored.nid: sight.membership_of(stored) for stored in kept}
+        unseen = frozenset(stored.nid for stored in kept if not sight.sees_replaced(stored))
     tail = _from_first(scanned, kept)
-    return Timeline(list(kept), limited, hidden, memberships, tail, reading.upto, forked)
+    return Timeline(list(kept), limited, hidden, memberships, tail, reading.upto, forked, unseen)
 
 
 def _last_undone(tx: Transaction, reading: Reading, kept: Sequence[StoredEvent]) -> int | None:

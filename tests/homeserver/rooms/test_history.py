@@ -115,7 +115,8 @@ def test_who_left_reads_up_to_the_leave(house: House) -> None:
     assert house.read(room_id, BOB) == ["before"]
     assert house.messages(room_id, BOB).events[0].event.membership == "leave"
     assert house.messages(room_id, BOB, start=str(StreamToken(10_000))).events[0].event.membership == "leave"
-    assert house.run(house.history.event(room_id, BOB, before))[1] == "join"
+    stored, view, _ = house.run(house.history.event(room_id, BOB, before))
+    assert view is not None and view.membership_of(stored) == "join"
     with pytest.raises(NotFound):
         house.run(house.history.event(room_id, BOB, after))
     around = house.context(room_id, BOB, before)
@@ -250,7 +251,7 @@ def test_the_membership_at_each_event(house: House) -> None:
     for visibility in ("shared", "joined"):
         page = house.messages(room_id, BOB)
         found = {
-            stored.event.content["body"]: page.membership_of(stored)
+            stored.event.content["body"]: page.view.membership_of(stored)
             for stored in page.events
             if "body" in stored.event.content
         }

@@ -18,7 +18,7 @@ LAZY = parse_room_event_filter('{"lazy_load_members": true}')
 
 
 def seen(page: Page) -> Any:
-    events = [(each.event_id, page.membership_of(each), each.event.content) for each in page.events]
+    events = [(each.event_id, page.view.membership_of(each), each.event.content) for each in page.events]
     bundles = {
         event_id: (bundle.edit and bundle.edit.event_id, bundle.count, bundle.references)
         for event_id, bundle in page.bundles.items()

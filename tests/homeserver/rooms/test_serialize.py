@@ -1,5 +1,6 @@
 """The client form of events: made once, and what `unsigned` tells to whom."""
 
+from dataclasses import dataclass
 from typing import Any
 
 import orjson
@@ -63,9 +64,23 @@ def test_transaction_ids_are_for_the_device_that_sent(house: House, reading: Rea
         assert unsigned.get("transaction_id") == told
 
 
+@dataclass
+class Seen:
+    """A reader's view of everything."""
+
+    membership: str = "join"
+    replaced: bool = True
+
+    def membership_of(self, stored: StoredEvent) -> str:
+        return self.membership
+
+    def sees_replaced(self, stored: StoredEvent) -> bool:
+        return self.replaced
+
+
 def test_membership_is_the_readers(house: House, reading: Reading) -> None:
     event_id = house.say(house.room(), "hello")
-    event = reading.event(event_id, membership_of=lambda stored: "invite")
+    event = reading.event(event_id, view=Seen("invite"))
     assert event["unsigned"]["membership"] == "invite"
     assert "membership" not in reading.event(event_id)["unsigned"]
 
@@ -75,9 +90,13 @@ def test_state_tells_what_it_replaced(house: House, reading: Reading) -> None:
     first = house.set_state(room_id, "m.room.topic", {"topic": "one"})
     second = house.set_state(room_id, "m.room.topic", {"topic": "two"})
     house.events._recent.clear()
-    unsigned = reading.event(second)["unsigned"]
+    unsigned = reading.event(second, view=Seen())["unsigned"]
     assert unsigned["replaces_state"] == first
     assert unsigned["prev_content"] == {"topic": "one"}
+    for view in (None, Seen(replaced=False)):
+        unsigned = reading.event(second, view=view)["unsigned"]
+        assert unsigned["replaces_state"] == first
+        assert "prev_content" not in unsigned
     assert "replaces_state" not in reading.event(first)["unsigned"]
     assert reading.event(second)["state_key"] == ""
 
