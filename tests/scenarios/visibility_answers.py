@@ -171,12 +171,12 @@ def wrong_sync_state(asked: Asked, state: set[str], timeline: list[str], whole: 
     reading = asked.reading
     if not reading.was_member:
         for event_id in state:  # somebody who never joined was never told the state
-            if reading.may_see(event_id) is NO and reading.index[event_id] not in reading.own:
+            if reading.may_see(event_id) is NO:
                 yield f"state shows {asked.told(event_id)}"
         return
     end = len(reading.events) - 1 if reading.departure is None else reading.departure
     for event_id in state:
-        if reading.index[event_id] > end and reading.index[event_id] not in reading.own:
+        if reading.index[event_id] > end:
             yield f"state shows {asked.told(event_id)}"
     first = min((reading.index[event_id] for event_id in timeline), default=end + 1)
     shown = [event for event in reading.events[first : end + 1] if "state_key" in event]
