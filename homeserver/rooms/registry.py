@@ -237,12 +237,12 @@ class Registry:
             return fail(RoomMovedOn())
         asides, unsaved = batch.asides, room.unsaved
         room.unsaved = []
-        room.last_job, done = self.db.write_after(
-            room.last_job, write, (room.nid, room.room_id), unsaved, asides, batch.appends, also
-        )
         room.tip = batch.head
         room.pending.update(batch.events)
         room.remember(batch.states)
+        room.last_job, done = self.db.write_after(
+            room.last_job, write, (room.nid, room.room_id), unsaved, asides, batch.appends, also
+        )
         # Whoever asked may go away; the room must hear of a failure all the same.
         written: Deferred[list[StoredEvent]] = Deferred()
         done.addCallbacks(
