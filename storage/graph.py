@@ -87,22 +87,32 @@ def which_missing(tx: Transaction, room: int, event_ids: Collection[str]) -> set
     return {event_id for (event_id,) in rows}
 
 
-def which_lack(tx: Transaction, rooms: Collection[int]) -> set[int]:
-    """Those of these rooms of whose history something is missing."""
+def which_have_gaps(tx: Transaction, rooms: Collection[int]) -> set[int]:
+    """Those of these rooms of whose history something is missing, or came when somebody read there."""
     rows = tx.all(
         f"SELECT nid FROM room WHERE {tx.any('nid')}"
-        " AND EXISTS (SELECT 1 FROM missing_event WHERE room = nid)",
+        " AND (EXISTS (SELECT 1 FROM missing_event WHERE room = room.nid)"
+        " OR EXISTS (SELECT 1 FROM event WHERE room = room.nid AND position < 0))",
         [tx.array(rooms)],
     )
     return {room for (room,) in rows}
 
 
 def after_gap(tx: Transaction, room: int, stored: Sequence[StoredEvent]) -> int | None:
-    """The index of the last of these events that stands on something missing."""
+    """The index of the last of these events of a timeline that stands on something missing.
+
+    Or on what was missing: no sync tells of what closed the gap, so whoever has not read on from after it
+    must page back from there all the same.
+    """
     if not stored:
         return None
     lowest = min(each.event.depth for each in stored)
     gone = {event_id for event_id, _ in missing(tx, room, lowest, _MOST_GAPS)}
+    before = {each for one in stored for each in one.event.prev_events} - {each.event_id for each in stored}
+    rows = tx.all(
+        f"SELECT event_id FROM event WHERE {tx.any('event_id')} AND position < 0", [tx.array(before)]
+    )
+    gone.update(event_id for (event_id,) in rows)
     for index in range(len(stored) - 1, -1, -1) if gone else ():
         if not gone.isdisjoint(stored[index].event.prev_events):
             return index

@@ -127,7 +127,8 @@ class Committed:
 
     `redacts`: the event whose redaction takes effect with this one. `changed`: other memberships that state
     resolution changed with it. `previous_servers`: the head's servers before the event. `outgoing`: this
-    server tells those servers of it, and the server `also`. `after_gap`: what it stands on is not all here.
+    server tells those servers of it, and the server `also`. `after_gap`: what it stands on is not all here,
+    or came when somebody read there.
     """
 
     stored: StoredEvent

@@ -74,6 +74,13 @@ class Known:
             return False
         return stored.position is not None or stored.status != ACCEPTED
 
+    def is_news(self, event_id: str) -> bool:
+        """Whether an event came by itself, or nobody is shown it: no gap is before what stands on it."""
+        stored = self.stored(event_id)
+        return event_id in self.room.pending or (
+            stored is not None and (stored.status != ACCEPTED or (stored.position or 0) > 0)
+        )
+
     def lacks_place(self, event_id: str) -> bool:
         """Whether an event is still to be fetched, or to be given its place."""
         return event_id not in self.room.pending and not self.is_placed(event_id)
@@ -252,7 +259,7 @@ class Placement:
                 changed,
                 tip.servers,
                 outgoing,
-                after_gap=any(map(self._known.lacks_place, self.event.prev_events)),
+                after_gap=not all(map(self._known.is_news, self.event.prev_events)),
             ),
             outgoing=outgoing,
             servers_in=come,

@@ -201,10 +201,10 @@ class Group:
         if self._last is not None:
             if self._last.event.key is not None:
                 self._unresolved.add(self._last.event.key)
-            # Its own sender may have joined, or been sent away, by one of those that are kept.
-            counts = not self._unresolved.isdisjoint(judgement.keys_of(placement.event))
-            await self._keep(self._last, last=counts)
-            self._last = None
+            if not self._unresolved.isdisjoint(judgement.keys_of(placement.event)):
+                # Its own sender may have joined, or been sent away, by one of those that are kept.
+                await self._keep(self._last, last=True)
+                self._last = None
         refusal = self.known.judged.refused.get(placement.event.event_id)
         if refusal is not None and placement.strict:
             raise refusal
@@ -220,6 +220,8 @@ class Group:
             log.info("{event} soft-failed", event=placement.event)
             self._put_aside(placement.event, placement.stored, placement.before, SOFT_FAILED)
             return
+        if self._last is not None:
+            await self._keep(self._last, last=False)
         # Those that come next may stand on it, though it is not written yet.
         self.known.events[placement.event.event_id] = placement.placed
         self.known.room.remember({placement.event.event_id: placement.after})

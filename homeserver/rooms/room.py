@@ -32,7 +32,7 @@ class Room:
     `states` holds the states after the last events, and after each that is not committed yet; `unsaved` are
     snapshots that the next write brings along; `resolved` are states by the snapshots they were made of.
     While `held`, nothing new is built on the tip. `partial`: the members of the state are still to come.
-    `gap` is the position of the last event of the timeline that stands on something missing, 0 if none is.
+    `gap` is the position of the last event of the timeline before which is a gap (`graph.after_gap`), or 0.
     `beside` grows when events are stored outside the timeline. `epoch` is another object once anything
     happened but a message that follows known ones.
     """

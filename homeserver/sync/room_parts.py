@@ -156,7 +156,7 @@ def stored_timelines(
         facts = facts_of_rooms(tx, whole, request.user_id)
         elsewhere = [reading.room for reading in readings if reading.room in facts and reading.last is None]
         first = reads.last_stretches(tx, elsewhere, readings[0].upto, at_once(request), known)
-    lacking = graph.which_lack(tx, [reading.room for reading in readings])
+    gapped = graph.which_have_gaps(tx, [reading.room for reading in readings])
     return {
         reading.room_id: stored_timeline(
             tx,
@@ -164,7 +164,7 @@ def stored_timelines(
             request,
             facts.get(reading.room),
             reading.last or first.get(reading.room),
-            gapless=reading.room not in lacking,
+            gapless=reading.room not in gapped,
         )
         for reading in readings
     }
@@ -193,8 +193,8 @@ def stored_timeline(
 ) -> Timeline:
     """The same from the database, with history visibility applied. `first`: the last events, read before.
 
-    It begins after the last gap that could not be closed, if there is any, so that whoever pages back from
-    it closes the gap. `gapless`: there is none.
+    It begins after the last gap, if there is any, so that whoever pages back from it closes the gap, or reads
+    what has closed it. `gapless`: there is none.
     """
     limit = request.timeline_limit
     timeline_filter = request.filter.room.timeline

@@ -52,6 +52,25 @@ def test_a_timeline_undoes_no_state(tmp_path: Path, then: int) -> None:
         assert _topic([], _part(alice.sync(since=None), room.room_id)) == "new"
 
 
+def test_who_joined_on_a_fork_is_there_though_what_came_next_is_soft_failed(tmp_path: Path) -> None:
+    """Those who were sent away meanwhile went on speaking there, and are not heard."""
+    with company(tmp_path) as between:
+        alice, room = between.shared_room()
+        stranger, newcomer = (f"@{name}:{room.server_name}" for name in ("stranger", "newcomer"))
+        between.send(room.join(stranger))
+        tip = list(room.extremities)
+        join = room.make("m.room.member", {"membership": "join"}, newcomer, sender=newcomer, prev=tip)
+        between.send(room.send("m.room.member", {"membership": "leave"}, stranger))
+        room.add(join)
+        unheard = room.say("unheard", stranger, prev=[join.event_id])
+        heard = room.say("heard", newcomer, prev=[unheard.event_id])
+        between.send(join, unheard, heard)
+        members = ok(alice.get(f"{room_path(room.room_id)}/joined_members"))["joined"]
+        assert newcomer in members and stranger not in members
+        told = [event["event_id"] for event in joined(alice.sync(), room.room_id)["timeline"]["events"]]
+        assert heard.event_id in told and unheard.event_id not in told
+
+
 def _part(sync: Json, room_id: str) -> list[Json]:
     """The events that a client takes state from, in their order."""
     part = joined(sync, room_id)

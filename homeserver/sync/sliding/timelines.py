@@ -72,7 +72,7 @@ def last_timelines(
     arrivals = store.own_arrivals(tx, numbers, user_id)
     events = store.last_events(tx, [(past.nid, past.limit + 1) for past in plain], upto)
     found = {}
-    lacking = graph.which_lack(tx, numbers)
+    gapped = graph.which_have_gaps(tx, numbers)
     for past in plain:
         last = events[past.nid]
         shown = [stored for stored in last if stored.event.is_state or stored.event.sender not in ignored]
@@ -80,7 +80,7 @@ def last_timelines(
             continue  # somebody ignored hides how much there is
         limited = len(shown) > past.limit
         kept = shown[len(shown) - past.limit :] if limited else shown
-        gap = graph.after_gap(tx, past.nid, kept) if past.nid in lacking else None
+        gap = graph.after_gap(tx, past.nid, kept) if past.nid in gapped else None
         if gap is not None:
             limited, kept = True, kept[gap:]
         memberships = {

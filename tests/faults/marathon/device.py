@@ -95,10 +95,14 @@ class Device:
         self.read: dict[str, str] = {}
         """Event ID → text."""
         self.unread: dict[str, tuple[str, Json]] = {}
+        self.seen: set[str] = set()
+        """Event IDs."""
         self.got: Counter[str] = Counter()
         self.syncs: deque[str] = deque(maxlen=60)
         """What the last ones brought, for whoever looks for an error."""
         self.complaints: list[str] = []
+        self.refusal = ""
+        """Why nothing could be said."""
         self._numbers = itertools.count(1)
         upload = {"device_keys": self.olm.device_keys(), "one_time_keys": self.olm.one_time_keys(KEYS)}
         self.expect("post", "/keys/upload", upload)
@@ -170,7 +174,7 @@ class Device:
             self.doubtful.add(room_id)
         if since is not None and timeline.get("limited"):
             # Also of a room just joined again: another device of the same user may have joined long ago.
-            self._fill_gap(room_id, timeline["prev_batch"], since)
+            self._fill_gap(room_id, timeline["prev_batch"])
         self._take_events(room_id, timeline.get("events", []))
 
     def look(self) -> None:
@@ -181,17 +185,19 @@ class Device:
                 self.members[room_id] = set(answer.json()["joined"])
         self.doubtful.clear()
 
-    def _fill_gap(self, room_id: str, start: str | None, since: str | None) -> None:
-        query = {"dir": "b", "limit": 50, **({"to": since} if since else {})}
+    def _fill_gap(self, room_id: str, start: str | None) -> None:
+        """Pages back to what it knows: what closes a gap came last, but it does not stand there."""
         while start is not None:
-            answer = self.ask("get", f"{room_path(room_id)}/messages", **query, **{"from": start})
+            query = {"dir": "b", "limit": 200, "from": start}
+            answer = self.ask("get", f"{room_path(room_id)}/messages", **query)
             if answer.status_code == 403:
                 return  # left meanwhile
             assert answer.status_code == 200, answer.text
             page = answer.json()
             self.syncs.append(f"    from {start}: {[event['event_id'][:6] for event in page['chunk']]}")
+            news = {event["event_id"] for event in page["chunk"]} - self.seen
             self._take_events(room_id, page["chunk"])
-            start = page.get("end") if page.get("end") != start else None
+            start = page.get("end") if news and page.get("end") != start else None
 
     def _take_post(self, event: Json) -> None:
         content = event["content"]
@@ -212,6 +218,7 @@ class Device:
                 self._read(event_id, room_id, unread)
 
     def _take_events(self, room_id: str, events: list[Json]) -> None:
+        self.seen.update(event["event_id"] for event in events)
         for event in events:
             if event["type"] == "m.room.encrypted" and event["event_id"] not in self.read:
                 self._read(event["event_id"], room_id, event["content"])
@@ -270,6 +277,7 @@ class Device:
         self.look()
         said: list[Said] = []
         if self.user_id not in self.members.get(room_id, ()):
+            self.refusal = f"no member among {self.members.get(room_id)} after {list(self.syncs)[-9:]}"
             return said
         self.refresh()
         readers = self.meet(self.peers(room_id))
@@ -286,6 +294,7 @@ class Device:
             group.said += 1
             answer = self.ask("put", f"{room_path(room_id)}/send/m.room.encrypted/{self._txn()}", content)
             if answer.status_code == 403:
+                self.refusal = answer.text
                 return said
             assert answer.status_code == 200, answer.text
             said.append(Said(answer.json()["event_id"], text, shared))
