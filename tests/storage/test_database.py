@@ -132,12 +132,15 @@ def test_what_waits_together_is_written_at_once(db: SynchronousDatabase) -> None
         begin.set()
         waits.wait(10)
 
+    def keep(item: int, outcome: Any) -> None:
+        outcomes[item] = outcome  # and not in the Deferred, which would complain of it in another test
+
     outcomes: dict[int, Any] = {}
     held = db.database.write(hold)
     begin.wait(10)
     for item in (1, 2, 13, 3):
         deferred = db.database.write_together(double, item)
-        deferred.addBoth(partial(outcomes.setdefault, item))
+        deferred.addBoth(partial(keep, item))
     waits.set()
     db._wait(held)
     db.write(lambda tx: None)
