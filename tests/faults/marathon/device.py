@@ -104,9 +104,8 @@ class Device:
         self.refusal = ""
         """Why nothing could be said."""
         self._numbers = itertools.count(1)
-        upload = {"device_keys": self.olm.device_keys(), "one_time_keys": self.olm.one_time_keys(KEYS)}
-        self.expect("post", "/keys/upload", upload)
-        self.sync()
+        self.sync()  # before anybody can write to it: a first sync is told the last messages only
+        self.expect("post", "/keys/upload", {"device_keys": self.olm.device_keys()})
 
     def ask(self, verb: str, path: str, body: Any = None, **query: Any) -> httpx.Response:
         deadline = time.monotonic() + PATIENCE
@@ -198,6 +197,18 @@ class Device:
             news = {event["event_id"] for event in page["chunk"]} - self.seen
             self._take_events(room_id, page["chunk"])
             start = page.get("end") if news and page.get("end") != start else None
+
+    def scroll_back(self, room_id: str, wanted: set[str]) -> None:
+        """Pages back from the room's end until it has seen these events, or there is no more."""
+        query: Json = {"dir": "b", "limit": 200}
+        while not wanted <= self.seen:
+            answer = self.ask("get", f"{room_path(room_id)}/messages", **query)
+            if answer.status_code != 200:
+                return
+            self._take_events(room_id, answer.json()["chunk"])
+            if (end := answer.json().get("end")) is None or end == query.get("from"):
+                return
+            query["from"] = end
 
     def _take_post(self, event: Json) -> None:
         content = event["content"]
