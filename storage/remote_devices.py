@@ -66,8 +66,10 @@ def keep(tx: Transaction, user_ids: Collection[str]) -> dict[str, State]:
     return states(tx, user_ids)
 
 
-def mark_stale(tx: Transaction, user_id: str) -> None:
-    tx.execute("UPDATE remote_device_list SET stale = stale + 1 WHERE user_id = ?", [user_id])
+def mark_stale(tx: Transaction, user_ids: Collection[str]) -> None:
+    tx.execute(
+        f"UPDATE remote_device_list SET stale = stale + 1 WHERE {tx.any('user_id')}", [tx.array(user_ids)]
+    )
 
 
 def stale_users(tx: Transaction) -> list[str]:
@@ -137,6 +139,16 @@ def kept_in_room(tx: Transaction, room_id: str) -> list[str]:
         " ON kept.user_id = membership.user_id"
         " WHERE membership.room_id = ? AND membership.membership = 'join'",
         [room_id],
+    )
+    return [user_id for (user_id,) in rows]
+
+
+def kept_that_moved(tx: Transaction, above: int) -> list[str]:
+    """Users whose lists are kept, and of whom some membership is newer than a position."""
+    rows = tx.all(
+        "SELECT DISTINCT kept.user_id FROM remote_device_list kept"
+        " JOIN membership ON membership.user_id = kept.user_id WHERE membership.position > ?",
+        [above],
     )
     return [user_id for (user_id,) in rows]
 

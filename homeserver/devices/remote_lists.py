@@ -6,6 +6,10 @@ A list is kept from the first time somebody asks for it who shares a room with i
 Updates form a chain; one whose predecessors are not all in the list means that something was missed, and
 the list is stale until it has been fetched as a whole. Local clients hear of every change in the stream
 "device_list", and ask again; they never get a list that is known to be stale.
+
+Servers tell those they share a room with as *they* see it. The end of one shared room may come here after the
+beginning of the next, though there was a time between for their server, of which it told nothing: so whoever
+left one of several rooms, or put our last member out of it, is asked anew.
 """
 
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
@@ -31,6 +35,8 @@ from storage.remote_devices import KeptList
 from storage.transaction import Transaction
 
 log = Logger()
+LATELY = 100
+"""Positions of the stream."""
 CROSS_SIGNING_FIELDS = {"master": "master_keys", "self_signing": "self_signing_keys"}
 
 
@@ -82,10 +88,16 @@ class RemoteLists:
         self._resync = Resync(clock, self._fetch)
 
     async def resume(self) -> None:
-        """After a start: forgets users who went while nobody looked, and goes on fetching."""
+        """After a start: forgets users who went while nobody looked, and goes on fetching.
+
+        Of the last who came or went, a crash may have taken what was to follow.
+        """
         without_room = await self._db.read(store.kept_without_room)
         if without_room:
             await self._db.write(store.forget, without_room)
+        lately = await self._db.read(store.kept_that_moved, self._db.position - LATELY)
+        if lately:
+            await self._db.write(store.mark_stale, lately)
         self._resync.add(await self._db.read(store.stale_users))
 
     def stop(self) -> None:
@@ -114,7 +126,7 @@ class RemoteLists:
             self._record(tx, user_id, [device_id])
             return True
         if state.stale or not update.previous or not set(update.previous) <= set(state.seen):
-            store.mark_stale(tx, user_id)
+            store.mark_stale(tx, [user_id])
             self._record(tx, user_id, [device_id])
             return False
         devices = store.lists(tx, [user_id])[user_id].devices
@@ -136,7 +148,7 @@ class RemoteLists:
                 self._record(tx, user_id, [device_lists.CROSS_SIGNING])
             return True
         if state is not None:
-            store.mark_stale(tx, user_id)
+            store.mark_stale(tx, [user_id])
         self._record(tx, user_id, [device_lists.CROSS_SIGNING])
         return state is None
 
@@ -232,7 +244,7 @@ class RemoteLists:
             if domain_of(row.user_id) != self._server_name:
                 (met if joined else parted).append(row.user_id)
             elif not joined and not self._local_members(row.room_id):
-                self._soon(self._left(row.room_id))
+                self._soon(self._left(row.room_id, by_us=domain_of(row.sender) == self._server_name))
         if met:
             self._soon(self._met(met))
         if parted:
@@ -240,19 +252,27 @@ class RemoteLists:
 
     async def _met(self, user_ids: Sequence[str]) -> None:
         """Back in the only room they share, they may have changed their devices outside."""
-        for user_id in await self._db.read(store.states, user_ids):
-            if await self._rooms_with(user_id, 2) < 2:
-                await self._db.write(store.mark_stale, user_id)
-                self._resync.add([user_id])
-
-    async def _left(self, room_id: str) -> None:
-        await self._parted(await self._db.read(store.kept_in_room, room_id))
-
-    async def _parted(self, user_ids: Sequence[str]) -> None:
         kept = await self._db.read(store.states, user_ids)
-        gone = [user_id for user_id in kept if not await self.shares_room(user_id)]
+        await self._doubt([user_id for user_id in kept if await self._rooms_with(user_id, 2) < 2])
+
+    async def _left(self, room_id: str, by_us: bool) -> None:
+        await self._parted(await self._db.read(store.kept_in_room, room_id), at_once=by_us)
+
+    async def _parted(self, user_ids: Sequence[str], at_once: bool = False) -> None:
+        """`at_once`: nobody else knew of it before."""
+        still: list[str] = []
+        gone: list[str] = []
+        for user_id in await self._db.read(store.states, user_ids):
+            (still if await self.shares_room(user_id) else gone).append(user_id)
         if gone:
             await self._db.write(store.forget, gone)
+        if not at_once:
+            await self._doubt(still)
+
+    async def _doubt(self, user_ids: Sequence[str]) -> None:
+        if user_ids:
+            await self._db.write(store.mark_stale, user_ids)
+            self._resync.add(user_ids)
 
     def _soon(self, work: Any) -> None:
         done = Deferred.fromCoroutine(work)

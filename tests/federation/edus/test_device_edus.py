@@ -2,9 +2,11 @@
 
 from typing import Any
 
+import pytest
+
 from tests.federation.company import DEVICE, Company, changed, device
 from tests.federation.synthetic_http import Answer
-from tests.harness import Client, Json, ok
+from tests.harness import Client, Json, ok, room_path
 from tests.waiting import until
 
 
@@ -74,6 +76,24 @@ def test_lists_are_kept_and_follow_updates(between: Company) -> None:
     found, _ = keys_of(alice, owner)
     assert found == {"TABLET": {**new, "unsigned": {"device_display_name": "Slate"}}}
     assert between.remote.times_asked("user_devices") == fetches
+
+
+@pytest.mark.parametrize("who", ["the owner leaves", "alice is kicked"])
+def test_they_shared_nothing_for_a_while_and_it_is_heard_late(between: Company, who: str) -> None:
+    """In another room they met again before: of what changed in between no update tells."""
+    alice, room = between.shared_room(creator=who.replace(" ", ""))
+    owner = room.creator
+    serve(between, owner, 10, device(owner))
+    assert keys_of(alice, owner)[0].keys() == {DEVICE}
+    other = between.remote.make_room(creator=who.replace(" ", ""))
+    ok(alice.post(f"/join/{other.room_id}", {}, server_name=between.remote.name))
+    ok(alice.get(f"{room_path(other.room_id)}/joined_members"))
+    alice.sync()
+    serve(between, owner, 12, device(owner), device(owner, "TABLET"))
+    gone = owner if who == "the owner leaves" else alice.user_id
+    between.send(room.send("m.room.member", {"membership": "leave"}, gone))
+    changed(alice, owner)
+    assert keys_of(alice, owner)[0].keys() == {DEVICE, "TABLET"}
 
 
 def test_cross_signing_keys(between: Company) -> None:
