@@ -90,12 +90,12 @@ def groups(
     ]
 
 
-def which_have_children(tx: Transaction, room: int, parents: Collection[str]) -> set[str]:
+def which_have_children(tx: Transaction, rooms: Collection[int], parents: Collection[str]) -> set[str]:
     """Under which of these events there is anything to aggregate at all."""
     rows = tx.all(
-        f"SELECT DISTINCT r.parent FROM relation r WHERE r.room = ? AND {tx.any('r.parent')}"
+        f"SELECT DISTINCT r.parent FROM relation r WHERE {tx.any('r.room')} AND {tx.any('r.parent')}"
         " AND r.rel_type IN ('m.replace','m.thread','m.reference')",
-        [room, tx.array(parents)],
+        [tx.array(rooms), tx.array(parents)],
     )
     return {parent for (parent,) in rows}
 

@@ -68,7 +68,7 @@ class Aggregations:
 
         def read(tx: Transaction) -> Bundles:
             parents = [stored.event_id for stored in candidates]
-            if not relations.which_have_children(tx, room, parents):
+            if not relations.which_have_children(tx, [room], parents):
                 return NO_BUNDLES
             return aggregate(tx, Sight(tx, room, reader), room, candidates, arrived_upto)
 

@@ -150,7 +150,7 @@ class History:
 
         def read(tx: Transaction) -> Bundles:
             room = access.room.nid
-            if not relations.which_have_children(tx, room, [event_id]):
+            if not relations.which_have_children(tx, [room], [event_id]):
                 return NO_BUNDLES
             return aggregate(tx, Sight(tx, room, reader), room, [stored], access.arrived_upto)
 

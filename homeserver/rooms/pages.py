@@ -212,7 +212,7 @@ def _bundles(
     if not candidates:
         return NO_BUNDLES, ()
     room = asked.room.nid
-    having = relations.which_have_children(tx, room, [stored.event_id for stored in candidates])
+    having = relations.which_have_children(tx, [room], [stored.event_id for stored in candidates])
     parents = [stored for stored in candidates if stored.event_id in having]
     childless = [stored for stored in candidates if stored.event_id not in having]
     return aggregate(tx, sight, room, parents, asked.arrived_upto) if parents else NO_BUNDLES, childless

@@ -48,9 +48,14 @@ class Departure(NamedTuple):
 
 def departure(tx: Transaction, room: int, user_id: str) -> Departure | None:
     """Where the user's last time in the room ended; None for those who never were in it."""
+    return departure_of(state_at.member_events(tx, room, user_id))
+
+
+def departure_of(own: Sequence[MemberEvent]) -> Departure | None:
+    """The same, of whom these membership events are."""
     found = None
     was_joined = False
-    for event in state_at.member_events(tx, room, user_id):
+    for event in own:
         if event.position is None or event.state_after is None or not event.accepted:
             continue
         if was_joined and event.membership != "join":

@@ -14,19 +14,21 @@ from typing import NamedTuple
 
 from homeserver.rooms.aggregations import Bundle, aggregate
 from homeserver.rooms.paging import related
-from homeserver.rooms.sight import Departure, Reader, Sight, departure
+from homeserver.rooms.sight import Reader, Sight, departure_of, facts_of_rooms
 from homeserver.search.words import Ranking, Term
 from homeserver.sync.filter_rules import RoomEventFilter
 from storage import events as event_rows
 from storage import search as store
 from storage.events import StoredEvent
-from storage.relations import Stand
+from storage.relations import Stand, which_have_children
 from storage.search import MESSAGE, Match, Wanted
+from storage.state_at import member_events_in
 from storage.transaction import Transaction
 
 WINDOW = 1000
 MOST_WINDOWS = 3
-_BATCH = 50
+_SPARE = 5
+"""So many more than a page wants are loaded at once: some may be hidden, or edited."""
 _NEVER = -(2**62)
 
 
@@ -95,37 +97,38 @@ class Eyes:
         self._tx = tx
         self.scope = scope
         self._sights: dict[int, Sight] = {}
-        self._departures: dict[int, Departure | None] = {}
+        self._bounds: dict[int, int] | None = None
 
     def sight(self, room: int) -> Sight:
-        found = self._sights.get(room)
-        if found is None:
-            reader = Reader(self.scope.user_id, self.scope.rooms[room], self.scope.ignored)
-            found = self._sights[room] = Sight(self._tx, room, reader)
-        return found
+        if room not in self._sights:
+            self.look_at([room])
+        return self._sights[room]
 
-    def departure(self, room: int) -> Departure | None:
-        """None for rooms that they are in, or never were in."""
-        if self.scope.rooms[room]:
-            return None
-        if room not in self._departures:
-            self._departures[room] = departure(self._tx, room, self.scope.user_id)
-        return self._departures[room]
+    def look_at(self, rooms: Collection[int]) -> None:
+        """Makes what is seen of each, with a few statements for all of them."""
+        new = [room for room in rooms if room not in self._sights]
+        user_id, ignored = self.scope.user_id, self.scope.ignored
+        for room, facts in facts_of_rooms(self._tx, new, user_id).items() if new else ():
+            reader = Reader(user_id, self.scope.rooms[room], ignored)
+            self._sights[room] = Sight(self._tx, room, reader, facts)
 
     def bounds(self) -> dict[int, int]:
         """Up to where they read the rooms that they left; before everything where they never were."""
-        left = [room for room, joined in self.scope.rooms.items() if not joined]
-        ends = {room: self.departure(room) for room in left}
-        return {room: end.position if end is not None else _NEVER for room, end in ends.items()}
+        if self._bounds is None:
+            left = [room for room, joined in self.scope.rooms.items() if not joined]
+            own = member_events_in(self._tx, left, self.scope.user_id) if left else {}
+            ends = {room: departure_of(events) for room, events in own.items()}
+            self._bounds = {room: _NEVER if end is None else end.position for room, end in ends.items()}
+        return self._bounds
 
     def arrived_upto(self, room: int) -> int | None:
-        end = self.departure(room)
-        return end.position if end is not None else None
+        return self.bounds().get(room)
 
     def visible(self, matches: Sequence[Match]) -> list[Match]:
         by_room: dict[int, list[Match]] = {}
         for match in matches:
             by_room.setdefault(match.room, []).append(match)
+        self.look_at(by_room)
         seen: set[int] = set()
         for room, some in by_room.items():
             sight = self.sight(room)
@@ -200,7 +203,7 @@ def _take(
     ranking = Ranking(query.terms)
     shown = {each.stored.event_id for each in page.found}
     while taken < len(further) and len(page.found) < query.limit:
-        batch = further[taken : taken + _BATCH]
+        batch = further[taken : taken + query.limit - len(page.found) + _SPARE]
         events = _events_of(tx, [match for _, match in batch])
         allowed, bundles = _allowed(tx, eyes, query, list(events.values()))
         for _, match in batch:
@@ -244,6 +247,7 @@ def _allowed(
         by_room.setdefault(stored.room, []).append(stored)
     passed: set[str] = set()
     bundles: dict[str, Bundle] = {}
+    parents: list[StoredEvent] = []
     for room, some in by_room.items():
         sight, upto = eyes.sight(room), eyes.arrived_upto(room)
         visible = [
@@ -253,7 +257,11 @@ def _allowed(
         ]
         visible = related(tx, query.wanted, visible, eyes.scope.ignored)
         passed.update(stored.event_id for stored in visible)
-        bundles.update(aggregate(tx, sight, room, visible, upto))
+        parents += visible
+    having = which_have_children(tx, list(by_room), [stored.event_id for stored in parents])
+    for room in {stored.room for stored in parents if stored.event_id in having}:
+        some = [stored for stored in parents if stored.room == room and stored.event_id in having]
+        bundles.update(aggregate(tx, eyes.sight(room), room, some, eyes.arrived_upto(room)))
     return passed, bundles
 
 
