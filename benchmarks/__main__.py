@@ -12,16 +12,18 @@ import dataclasses
 import json
 import sys
 import tempfile
+import time
 from collections import defaultdict
 from pathlib import Path
 
 from benchmarks import federation
+from benchmarks.load import Cpu
 from benchmarks.servers import SERVERS, make_server, print_profile
 from benchmarks.table import Samples, results, speed_lines
 from benchmarks.waiting import waiting_syncs
 from benchmarks.workloads import WORKLOADS
 from benchmarks.world import Workload, World
-from tests.postgres import postgres
+from tests.postgres import PostgresServer, postgres
 from tests.processes import ServerProcess, StartFailed, synapse_python
 
 FEDERATION = "federation"
@@ -48,7 +50,7 @@ def main() -> int:
                 print(problem)
                 return 1
             servers.append(server)
-        samples = asyncio.run(drive(servers, options))
+        samples = asyncio.run(drive(servers, database_server, options))
         if options.federation:
             names = [name for name in options.servers if name != "bare"]
             databases = database_server.create_database
@@ -98,7 +100,9 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     return options
 
 
-async def drive(servers: list[ServerProcess], options: argparse.Namespace) -> Samples:
+async def drive(
+    servers: list[ServerProcess], database_server: PostgresServer, options: argparse.Namespace
+) -> Samples:
     """Every workload on every server in turn, once to warm up and then for the rounds."""
     samples: Samples = defaultdict(lambda: defaultdict(list))
     worlds = [World(server, options.crowd) for server in servers]
@@ -110,7 +114,7 @@ async def drive(servers: list[ServerProcess], options: argparse.Namespace) -> Sa
                 await workload.run(world, min(1.0, options.seconds))
         for number in range(options.rounds):
             for world in able:
-                await measure(world, workload, options.seconds, samples)
+                await measure(world, workload, options.seconds, database_server, samples)
                 newest = samples[workload][world.server.name][-1]
                 print(
                     f"{workload.title}, round {number + 1}: {world.server.name} "
@@ -122,11 +126,17 @@ async def drive(servers: list[ServerProcess], options: argparse.Namespace) -> Sa
     return samples
 
 
-async def measure(world: World, workload: Workload, seconds: float, samples: Samples) -> None:
-    before = world.server.cpu_seconds()
+async def measure(
+    world: World, workload: Workload, seconds: float, database_server: PostgresServer, samples: Samples
+) -> None:
+    def cpu() -> Cpu:
+        return Cpu(world.server.cpu_seconds(), database_server.cpu_seconds(), time.process_time())
+
+    if workload.before_round:
+        await workload.before_round(world)
+    before = cpu()
     sample = await workload.run(world, seconds)
-    sample = dataclasses.replace(sample, cpu_seconds=world.server.cpu_seconds() - before)
-    samples[workload][world.server.name].append(sample)
+    samples[workload][world.server.name].append(dataclasses.replace(sample, cpu=cpu() - before))
 
 
 if __name__ == "__main__":

@@ -8,6 +8,21 @@ from dataclasses import dataclass, field
 from typing import Any
 
 
+@dataclass(frozen=True)
+class Cpu:
+    """Seconds of CPU time of the server's process, of PostgreSQL and of the load generator."""
+
+    server: float = 0.0
+    database: float = 0.0
+    load: float = 0.0
+
+    def __add__(self, other: "Cpu") -> "Cpu":
+        return Cpu(self.server + other.server, self.database + other.database, self.load + other.load)
+
+    def __sub__(self, other: "Cpu") -> "Cpu":
+        return Cpu(self.server - other.server, self.database - other.database, self.load - other.load)
+
+
 @dataclass
 class Sample:
     """What one round of a workload measured. `value` is what the table compares."""
@@ -16,8 +31,8 @@ class Sample:
     latencies: list[float] = field(default_factory=list)
     """Seconds, one for each operation."""
     operations: int = 0
-    cpu_seconds: float = 0.0
-    """Of the server's process, for all operations."""
+    cpu: Cpu = field(default_factory=Cpu)
+    """Spent on all operations."""
 
 
 async def closed_loop(workers: Sequence[Callable[[], Awaitable[Any]]], seconds: float) -> Sample:

@@ -5,7 +5,7 @@ import statistics
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Any, Protocol
 
-from benchmarks.load import Sample, percentile
+from benchmarks.load import Cpu, Sample, percentile
 from benchmarks.waiting import Waited
 
 
@@ -46,7 +46,8 @@ def speed_lines(samples: Samples, servers: Sequence[str]) -> list[str]:
         row += ["-" if math.isnan(better) else f"{better:.1f} ×", f"{workload.target:g} ×{kept}"]
         rows.append(row)
     rows.append([])
-    rows.append(["p50 / p99 latency, CPU per operation", *servers])
+    rows.append(["p50 / p99 latency; CPU per operation:", *servers])
+    rows.append(["server + PostgreSQL + load generator"])
     for workload, by_server in samples.items():
         rows.append([workload.title, *(details(by_server[name]) for name in servers)])
     return aligned(rows)
@@ -54,10 +55,11 @@ def speed_lines(samples: Samples, servers: Sequence[str]) -> list[str]:
 
 def details(samples: Sequence[Sample]) -> str:
     latencies = [latency for sample in samples for latency in sample.latencies]
-    cpu = sum(sample.cpu_seconds for sample in samples)
-    operations = sum(sample.operations for sample in samples) or 1
+    cpu = sum((sample.cpu for sample in samples), Cpu())
+    each = 1000 / (sum(sample.operations for sample in samples) or 1)
     p50, p99 = (1000 * percentile(latencies, share) for share in (0.5, 0.99))
-    return f"{p50:.1f} / {p99:.1f} ms, {1000 * cpu / operations:.2f} ms"
+    spent = f"{each * cpu.server:.2f} + {each * cpu.database:.2f} + {each * cpu.load:.2f} ms"
+    return f"{p50:.1f} / {p99:.1f} ms, {spent}"
 
 
 def figure(value: float, unit: str) -> str:

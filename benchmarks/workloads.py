@@ -8,8 +8,7 @@ import asyncio
 import functools
 import itertools
 import time
-from collections.abc import Callable, Coroutine, Iterator, Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
 
 import orjson
 
@@ -227,10 +226,13 @@ async def query_keys(world: World, seconds: float) -> Sample:
     return await closed_loop([functools.partial(query, turn) for turn in turns], seconds)
 
 
+async def upload_one_time_keys(world: World) -> None:
+    await in_parallel([functools.partial(_upload_one_time, wire) for wire in world.crowd[:DEVICES]], 8)
+
+
 async def claim_keys(world: World, _seconds: float) -> Sample:
-    """One burst: new one-time keys of everybody, claimed by 8 at once, 20 devices in a request."""
+    """One burst: the new one-time keys of everybody, claimed by 8 at once, 20 devices in a request."""
     owners = world.crowd[:DEVICES]
-    await in_parallel([functools.partial(_upload_one_time, wire) for wire in owners], 8)
     wanted = [
         {wire.user_id: {wire.device_id: CURVE} for wire in owners[start : start + AT_ONCE]}
         for _ in range(KEYS_EACH)
@@ -241,14 +243,17 @@ async def claim_keys(world: World, _seconds: float) -> Sample:
         for number, each in enumerate(wanted)
     ]
     started = time.perf_counter()
-    latencies = await in_parallel(_shares(jobs), 8)
+    latencies = await _send_all(jobs)
     return Sample(KEYS_EACH * len(owners) / (time.perf_counter() - started), latencies, len(jobs))
+
+
+async def catch_up_devices(world: World) -> None:
+    await in_parallel([functools.partial(world.catch_up, wire) for wire in world.crowd[:DEVICES]], 8)
 
 
 async def to_device(world: World, _seconds: float) -> Sample:
     """One burst: 50 messages to each of 200 devices, 20 in a request, and syncs until all have them."""
     owners = world.crowd[:DEVICES]
-    await in_parallel([functools.partial(world.catch_up, wire) for wire in owners], 8)
     content = {"algorithm": "m.olm.v1.curve25519-aes-sha2", "ciphertext": {"key": "x" * 800}}
     jobs: list[Job] = []
     for number in range(MESSAGES_EACH):
@@ -259,23 +264,27 @@ async def to_device(world: World, _seconds: float) -> Sample:
             path = f"{CLIENT}/sendToDevice/m.room.encrypted/{sender.transaction()}"
             jobs.append((sender, "PUT", path, orjson.dumps({"messages": messages})))
     started = time.perf_counter()
-    latencies = await in_parallel(_shares(jobs), 8)
+    latencies = await _send_all(jobs)
     await in_parallel([functools.partial(_receive, world, wire) for wire in owners], 8)
     return Sample(MESSAGES_EACH * len(owners) / (time.perf_counter() - started), latencies, len(jobs))
 
 
-def _shares(jobs: Sequence[Job]) -> list[Callable[[], Coroutine[Any, Any, None]]]:
-    """The jobs by sender: a connection carries one request at a time."""
+async def _send_all(jobs: Sequence[Job]) -> list[float]:
+    """Each sender's jobs one after another, as a connection carries one request at a time: the latencies."""
+    latencies: list[float] = []
 
     async def one_after_another(some: list[Job]) -> None:
         for wire, method, path, body in some:
+            before = time.perf_counter()
             answer = await wire.request(method, path, body)
             assert answer.status == 200, answer
+            latencies.append(answer.at - before)
 
     by_sender: dict[Wire, list[Job]] = {}
     for job in jobs:
         by_sender.setdefault(job[0], []).append(job)
-    return [functools.partial(one_after_another, each) for each in by_sender.values()]
+    await asyncio.gather(*map(one_after_another, by_sender.values()))
+    return latencies
 
 
 async def _receive(world: World, wire: Wire) -> None:
@@ -334,8 +343,26 @@ WORKLOADS = [
     Workload("create", "rooms created", "/s", World.need_senders, create_rooms, 15),
     Workload("joins", "joins into one room", "/s", World.need_crowd, joins, 25, warm_up=False),
     Workload("query", "keys of 200 users queried", "/s", prepare_devices, query_keys, 10),
-    Workload("claim", "one-time keys claimed", "/s", prepare_devices, claim_keys, 10, warm_up=False),
-    Workload("to-device", "to-device messages", "/s", prepare_devices, to_device, 15, warm_up=False),
+    Workload(
+        "claim",
+        "one-time keys claimed",
+        "/s",
+        prepare_devices,
+        claim_keys,
+        10,
+        before_round=upload_one_time_keys,
+        warm_up=False,
+    ),
+    Workload(
+        "to-device",
+        "to-device messages",
+        "/s",
+        prepare_devices,
+        to_device,
+        15,
+        before_round=catch_up_devices,
+        warm_up=False,
+    ),
     Workload(
         "delivery", "delivery, 99th percentile", " s", prepare_crowded_room, delivery, 20, True, warm_up=False
     ),

@@ -78,6 +78,8 @@ class Workload:
     target: float
     """How many times better than Synapse we promise to be."""
     less_is_better: bool = False
+    before_round: Callable[[World], Awaitable[None]] | None = None
+    """What each round needs and does not measure."""
     warm_up: bool = True
     bare: bool = True
     """Whether the bare server's answers are as good as real ones."""

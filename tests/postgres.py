@@ -23,6 +23,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import psutil
 import psycopg2
 from psycopg2 import sql
 
@@ -54,6 +55,13 @@ class PostgresServer:
     def drop_database(self, dbname: str) -> None:
         """Drops it whoever is still connected."""
         self.administer(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(dbname)))
+
+    def cpu_seconds(self) -> float:
+        """Of all its processes, those that have ended included."""
+        main = psutil.Process(self.process.pid)
+        times = [process.cpu_times() for process in [main, *main.children(recursive=True)]]
+        ended = times[0].children_user + times[0].children_system
+        return float(sum(each.user + each.system for each in times) + ended)
 
     def administer(self, statement: sql.Composable | str) -> None:
         connection = psycopg2.connect(**self.arguments("postgres"))
