@@ -9,7 +9,7 @@ import functools
 import io
 import re
 import struct
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 import orjson
@@ -18,6 +18,9 @@ _COLUMN_TYPES = {"INTEGER": "BIGINT", "BLOB": "BYTEA"}
 _TYPE_WORDS = re.compile(r"\b(INTEGER|BLOB)\b")
 COPY_FROM = 12
 """So many rows are copied rather than inserted: it takes another round trip."""
+
+Insert = tuple[str, Sequence[Sequence[Any]], str]
+"""`INSERT INTO table (columns)`, the rows, and what follows the VALUES."""
 
 _INT8 = struct.Struct("!iq").pack
 _LENGTH = struct.Struct("!i").pack
@@ -85,15 +88,44 @@ class PostgreSQL:
 
     @staticmethod
     def insert(cursor: Any, sql: str, rows: Sequence[Sequence[Any]], conflict: str) -> None:
-        if len(rows) >= COPY_FROM and not conflict and (data := _binary(rows)) is not None:
-            cursor.copy_expert(f"COPY {sql.removeprefix('INSERT INTO ')} FROM STDIN BINARY", data)
-            return
-        row = "(" + ",".join(["%s"] * len(rows[0])) + ")"
-        for start in range(0, len(rows), 1000):
-            chunk = rows[start : start + 1000]
-            values = ",".join([row] * len(chunk))
-            flat = [value for each in chunk for value in each]
-            cursor.execute(f"{sql} VALUES {values} {conflict.replace('%', '%%')}", flat)
+        if (data := _copied(rows, conflict)) is not None:
+            cursor.copy_expert(_copy(sql), data)
+        else:
+            for statement in _insert(cursor, sql, rows, conflict):
+                cursor.execute(statement)
+
+    @staticmethod
+    def last_inserts(cursor: Any, inserts: Sequence[Insert]) -> tuple[io.BytesIO | None, list[str]]:
+        """The statements for these rows, to be sent as one; the first copies, if there is data to copy."""
+        copied = None
+        statements: list[str] = []
+        for sql, rows, conflict in inserts:
+            data = _copied(rows, conflict)
+            if data is None:
+                statements += _insert(cursor, sql, rows, conflict)
+            elif copied is None:
+                copied = data
+                statements.insert(0, _copy(sql))
+            else:  # there can be but one in a round trip
+                cursor.copy_expert(_copy(sql), data)
+        return copied, statements
+
+
+def _insert(cursor: Any, sql: str, rows: Sequence[Sequence[Any]], conflict: str) -> Iterator[str]:
+    row = "(" + ",".join(["%s"] * len(rows[0])) + ")"
+    for start in range(0, len(rows), 1000):
+        chunk = rows[start : start + 1000]
+        values = ",".join([row] * len(chunk))
+        flat = [value for each in chunk for value in each]
+        yield cursor.mogrify(f"{sql} VALUES {values} {conflict.replace('%', '%%')}", flat).decode()
+
+
+def _copy(sql: str) -> str:
+    return f"COPY {sql.removeprefix('INSERT INTO ')} FROM STDIN BINARY"
+
+
+def _copied(rows: Sequence[Sequence[Any]], conflict: str) -> io.BytesIO | None:
+    return _binary(rows) if len(rows) >= COPY_FROM and not conflict else None
 
 
 def _binary(rows: Sequence[Sequence[Any]]) -> io.BytesIO | None:

@@ -1,13 +1,17 @@
-"""Connections to SQLite and PostgreSQL: how they are opened, begun, and what their failures mean."""
+"""Connections to SQLite and PostgreSQL: how they are opened, begun, committed, and what their failures mean.
+
+PostgreSQL gets BEGIN with a transaction's first statement, and what its end needs with the COMMIT: on a busy
+machine each round trip costs more than what is asked for in it.
+"""
 
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 import psycopg2
 import psycopg2.extensions
 
-from storage.dialect import Dialect, PostgreSQL, SQLite
+from storage.dialect import Dialect, Insert, PostgreSQL, SQLite
 
 _BYTES = psycopg2.extensions.new_type(
     (17,), "BYTES", lambda value, cursor: None if value is None else bytes.fromhex(str(value)[2:])
@@ -15,6 +19,13 @@ _BYTES = psycopg2.extensions.new_type(
 
 _SHUTDOWNS = ("57P01", "57P02", "57P03", "57P05")
 _POSITION = "SELECT position FROM stream_position WHERE writer = 0"
+
+
+class SecondWriter(Exception):
+    """The stream moved without this writer."""
+
+    def __init__(self) -> None:
+        super().__init__("Somebody else writes to this database: two Hearths must not share one.")
 
 
 class Engine(Protocol):
@@ -28,6 +39,15 @@ class Engine(Protocol):
 
     def begin(self, connection: Any) -> Any:
         """Opens a transaction and returns its cursor."""
+        ...
+
+    def commit(
+        self, connection: Any, cursor: Any, inserts: Sequence[Insert], moved: tuple[int, int] | None
+    ) -> None:
+        """Adds these rows, moves the stream's position from the one to the other, and commits.
+
+        Raises SecondWriter if the position was another one.
+        """
         ...
 
     def locked_position(self, connection: Any) -> int:
@@ -70,6 +90,22 @@ class SQLiteEngine:
         cursor.execute("BEGIN")
         return cursor
 
+    def commit(
+        self,
+        connection: sqlite3.Connection,
+        cursor: sqlite3.Cursor,
+        inserts: Sequence[Insert],
+        moved: tuple[int, int] | None,
+    ) -> None:
+        for insert in inserts:
+            SQLite.insert(cursor, *insert)
+        if moved is not None:
+            before, after = moved
+            update = "UPDATE stream_position SET position = ? WHERE writer = 0 AND position = ?"
+            if cursor.execute(update, (after, before)).rowcount != 1:
+                raise SecondWriter
+        connection.commit()
+
     def locked_position(self, connection: sqlite3.Connection) -> int:
         cursor = connection.cursor()
         cursor.execute("BEGIN IMMEDIATE")
@@ -85,6 +121,41 @@ class SQLiteEngine:
         return isinstance(error, sqlite3.IntegrityError) and "UNIQUE" in str(error)
 
 
+class _Writing(psycopg2.extensions.connection):
+    """A connection that sends BEGIN together with the first statement of a transaction."""
+
+    begun = False
+
+    def begin(self) -> str:
+        """What comes before the next statement."""
+        if self.begun:
+            return ""
+        self.begun = True
+        return "BEGIN;"
+
+    def commit(self) -> None:
+        self._end("COMMIT")
+
+    def rollback(self) -> None:
+        self._end("ROLLBACK")
+
+    def _end(self, how: str) -> None:
+        if self.begun:
+            with self.cursor() as cursor:
+                cursor.execute(how)
+            self.begun = False
+
+
+class _WritingCursor(psycopg2.extensions.cursor):
+    connection: _Writing
+
+    def execute(self, query: Any, params: Any = None) -> None:
+        super().execute(self.connection.begin() + query, params)
+
+    def copy_expert(self, sql: Any, file: Any, size: int = 8192) -> None:
+        super().copy_expert(self.connection.begin() + sql, file, size)
+
+
 class PostgresEngine:
     dialect: Dialect = PostgreSQL
 
@@ -93,16 +164,45 @@ class PostgresEngine:
         self.readers = readers
 
     def connect(self, *, writer: bool) -> Any:
-        connection = psycopg2.connect(**self.args)
+        if not writer:
+            connection = psycopg2.connect(**self.args)
+            connection.set_session(readonly=True, autocommit=True)
+        else:
+            connection = psycopg2.connect(
+                **self.args, connection_factory=_Writing, cursor_factory=_WritingCursor
+            )
+            connection.autocommit = True
         psycopg2.extensions.register_type(_BYTES, connection)
         connection.set_client_encoding("UTF8")
-        if not writer:
-            connection.set_session(readonly=True, autocommit=True)
         return connection
 
     def begin(self, connection: Any) -> Any:
-        # psycopg2 sends BEGIN with the first statement; readers are in autocommit, one round trip each
         return connection.cursor()
+
+    def commit(
+        self, connection: Any, cursor: Any, inserts: Sequence[Insert], moved: tuple[int, int] | None
+    ) -> None:
+        if not (connection.begun or inserts or moved):
+            return
+        copied, statements = PostgreSQL.last_inserts(cursor, inserts)
+        if moved is not None:
+            before, after = moved
+            statements.append(
+                # NULL is refused, and what follows is not done.
+                f"UPDATE stream_position SET position = CASE WHEN position = {before} THEN {after} END"
+                " WHERE writer = 0"
+            )
+        statements.append("COMMIT")
+        try:
+            if copied is None:
+                cursor.execute(";".join(statements))
+            else:
+                cursor.copy_expert(";".join(statements), copied)
+        except psycopg2.errors.NotNullViolation as error:
+            if error.diag.table_name == "stream_position":
+                raise SecondWriter from None
+            raise
+        connection.begun = False
 
     def locked_position(self, connection: Any) -> int:
         cursor = connection.cursor()

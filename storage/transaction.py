@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from storage.dialect import Dialect
+from storage.dialect import Dialect, Insert
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +84,8 @@ class Transaction:
         """Many rows at once, now."""
         if self._buffers:
             self.flush()
-        self._insert(table, columns, list(rows), conflict)
+        if rows := list(rows):
+            self._dialect.insert(self._cursor, _insert_into(table, columns), rows, conflict)
 
     def buffer(
         self, table: str, columns: Sequence[str], row: Sequence[Any], conflict: str = "", *, key: Any = None
@@ -103,9 +104,16 @@ class Transaction:
             buffer.keyed[key] = row
 
     def flush(self) -> None:
+        for insert in self.take_buffered():
+            self._dialect.insert(self._cursor, *insert)
+
+    def take_buffered(self) -> list[Insert]:
+        """What `flush` would write, for the end of the transaction to write."""
         buffers, self._buffers = self._buffers, {}
-        for (table, _), buffer in buffers.items():
-            self._insert(table, buffer.columns, [*buffer.rows, *buffer.keyed.values()], buffer.conflict)
+        return [
+            (_insert_into(table, buffer.columns), [*buffer.rows, *buffer.keyed.values()], buffer.conflict)
+            for (table, _), buffer in buffers.items()
+        ]
 
     def announce(
         self, stream: str, *, rooms: Sequence[str] = (), users: Sequence[str] = (), data: Any = None
@@ -117,7 +125,6 @@ class Transaction:
         self.changes.append(Change(self.position, stream, tuple(rooms), tuple(users), data))
         return self.position
 
-    def _insert(self, table: str, columns: Sequence[str], rows: list[Sequence[Any]], conflict: str) -> None:
-        if rows:
-            sql = f"INSERT INTO {table} ({','.join(columns)})"
-            self._dialect.insert(self._cursor, sql, rows, conflict)
+
+def _insert_into(table: str, columns: Sequence[str]) -> str:
+    return f"INSERT INTO {table} ({','.join(columns)})"

@@ -33,10 +33,6 @@ class Abandoned(Exception):
     """Not run, because the job it was built on failed."""
 
 
-class SecondWriter(Exception):
-    """The stream moved without this writer."""
-
-
 class Job:
     """Work for the writer, and how it ended. With a `previous` job, it runs only if that one succeeded.
 
@@ -139,10 +135,9 @@ class Writer(threading.Thread):
                 cursor = self._engine.begin(self._connection)
                 tx = Transaction(cursor, self._engine.dialect, self.position)
                 _run(tx, batch)
-                tx.flush()
-                if tx.position != self.position:
-                    self._store_position(tx)
-                self._connection.commit()
+                assert tx.position is not None
+                moved = (self.position, tx.position) if tx.position != self.position else None
+                self._engine.commit(self._connection, cursor, tx.take_buffered(), moved)
                 break
             except Exception as error:
                 lost = self._engine.is_lost(error)
@@ -160,14 +155,6 @@ class Writer(threading.Thread):
         assert tx.position is not None
         self.position = tx.position
         return tx.changes
-
-    def _store_position(self, tx: Transaction) -> None:
-        moved = tx.execute(
-            "UPDATE stream_position SET position = ? WHERE writer = 0 AND position = ?",
-            [tx.position, self.position],
-        )
-        if moved != 1:
-            raise SecondWriter("Somebody else writes to this database: two Hearths must not share one.")
 
     def _roll_back(self) -> None:
         try:

@@ -1,13 +1,14 @@
 """The group commit when the database goes away: an acknowledged write is there once, positions never lie."""
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import pytest
 
 from storage import migrations, writer
-from storage.engines import Engine, PostgresEngine
+from storage.dialect import Insert
+from storage.engines import Engine, PostgresEngine, SecondWriter
 from storage.transaction import Transaction
 from tests.storage.conftest import SynchronousDatabase
 from tests.storage.test_database import follow_row
@@ -28,16 +29,6 @@ class CutConnection:
     def cursor(self) -> Any:
         self._check()
         return self._connection.cursor()
-
-    def commit(self) -> None:
-        self._check()
-        if self._engine.cut_before_commit > 0:
-            self._engine.cut_before_commit -= 1
-            self._break()
-        self._connection.commit()
-        if self._engine.cut_after_commit > 0:
-            self._engine.cut_after_commit -= 1
-            self._break()
 
     def rollback(self) -> None:
         self._check()
@@ -77,6 +68,18 @@ class CutEngine:
             connection._check()
             connection = connection._connection
         return self._engine.begin(connection)
+
+    def commit(
+        self, connection: CutConnection, cursor: Any, inserts: Sequence[Insert], moved: tuple[int, int] | None
+    ) -> None:
+        connection._check()
+        if self.cut_before_commit > 0:
+            self.cut_before_commit -= 1
+            connection._break()
+        self._engine.commit(connection._connection, cursor, inserts, moved)
+        if self.cut_after_commit > 0:
+            self.cut_after_commit -= 1
+            connection._break()
 
     def locked_position(self, connection: CutConnection) -> int:
         if self.away_after_reconnect > 0:
@@ -179,7 +182,7 @@ def test_two_writers_do_not_give_out_the_same_positions(engine: Engine) -> None:
     first, second = SynchronousDatabase(engine), SynchronousDatabase(engine)
     try:
         first.write(follow_row, "a")
-        with pytest.raises(writer.SecondWriter):
+        with pytest.raises(SecondWriter):
             second.write(follow_row, "b")
         assert rows(first) == [("a", 1)]
     finally:
