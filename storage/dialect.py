@@ -19,6 +19,7 @@ _TYPE_WORDS = re.compile(r"\b(INTEGER|BLOB)\b")
 COPY_FROM = 12
 """So many rows are copied rather than inserted: it takes another round trip."""
 
+COPIED_AT_ONCE = 1 << 18
 Insert = tuple[str, Sequence[Sequence[Any]], str]
 """`INSERT INTO table (columns)`, the rows, and what follows the VALUES."""
 
@@ -89,7 +90,7 @@ class PostgreSQL:
     @staticmethod
     def insert(cursor: Any, sql: str, rows: Sequence[Sequence[Any]], conflict: str) -> None:
         if (data := _copied(rows, conflict)) is not None:
-            cursor.copy_expert(_copy(sql), data)
+            cursor.copy_expert(_copy(sql), data, COPIED_AT_ONCE)
         else:
             for statement in _insert(cursor, sql, rows, conflict):
                 cursor.execute(statement)
@@ -107,7 +108,7 @@ class PostgreSQL:
                 copied = data
                 statements.insert(0, _copy(sql))
             else:  # there can be but one in a round trip
-                cursor.copy_expert(_copy(sql), data)
+                cursor.copy_expert(_copy(sql), data, COPIED_AT_ONCE)
         return copied, statements
 
 

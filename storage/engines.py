@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import psycopg2
 import psycopg2.extensions
 
-from storage.dialect import Dialect, Insert, PostgreSQL, SQLite
+from storage.dialect import COPIED_AT_ONCE, Dialect, Insert, PostgreSQL, SQLite
 
 _BYTES = psycopg2.extensions.new_type(
     (17,), "BYTES", lambda value, cursor: None if value is None else bytes.fromhex(str(value)[2:])
@@ -197,7 +197,7 @@ class PostgresEngine:
             if copied is None:
                 cursor.execute(";".join(statements))
             else:
-                cursor.copy_expert(";".join(statements), copied)
+                cursor.copy_expert(";".join(statements), copied, COPIED_AT_ONCE)
         except psycopg2.errors.NotNullViolation as error:
             if error.diag.table_name == "stream_position":
                 raise SecondWriter from None

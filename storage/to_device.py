@@ -6,21 +6,23 @@ All messages of one request share a position: a device gets at most one message 
 and device still name a message.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from storage.transaction import Transaction
+
+Device = tuple[str, str]
+"""User and device."""
 
 
 def add(tx: Transaction, messages: Sequence[tuple[str, str, bytes]]) -> int:
     """Appends (user, device, event) and wakes the users. Only for devices that are known to exist."""
     users = tuple({user_id for user_id, _, _ in messages})
     position = tx.announce("to_device", users=users, data=messages)
-    for user_id, device_id, message in messages:
-        tx.buffer(
-            "to_device_message",
-            ("user_id", "device_id", "position", "message"),
-            (user_id, device_id, position, message),
-        )
+    tx.buffer_all(
+        "to_device_message",
+        ("user_id", "device_id", "position", "message"),
+        [(user_id, device_id, position, message) for user_id, device_id, message in messages],
+    )
     return position
 
 
@@ -42,12 +44,23 @@ def messages_after(
     )
 
 
-def delete_up_to(tx: Transaction, user_id: str, device_id: str, position: int) -> int:
-    """The device has these; the number deleted."""
-    return tx.execute(
-        "DELETE FROM to_device_message WHERE user_id = ? AND device_id = ? AND position <= ?",
-        [user_id, device_id, position],
-    )
+def delete_up_to(tx: Transaction, acknowledged: Mapping[Device, int]) -> None:
+    """These devices have what came up to these positions."""
+    rows = [(*device, position) for device, position in acknowledged.items()]
+    if tx.engine == "sqlite":  # which joins nothing to a DELETE, but has no round trips to save
+        for row in rows:
+            tx.execute(
+                "DELETE FROM to_device_message WHERE user_id = ? AND device_id = ? AND position <= ?", row
+            )
+        return
+    for start in range(0, len(rows), 1000):
+        some = rows[start : start + 1000]
+        tx.execute(
+            "DELETE FROM to_device_message m"
+            f" USING (VALUES {tx.values(3, len(some))}) AS has (user_id, device_id, position)"
+            " WHERE m.user_id = has.user_id AND m.device_id = has.device_id AND m.position <= has.position",
+            [value for row in some for value in row],
+        )
 
 
 def forget_devices(tx: Transaction, user_id: str, device_ids: Collection[str]) -> None:

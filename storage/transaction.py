@@ -95,13 +95,20 @@ class Transaction:
         With a `key`, a later row replaces an earlier one of the same key (an upsert may not touch a row
         twice in one statement).
         """
-        buffer = self._buffers.get((table, conflict))
-        if buffer is None:
-            buffer = self._buffers[table, conflict] = _Buffer(columns, conflict)
+        buffer = self._buffer(table, columns, conflict)
         if key is None:
             buffer.rows.append(row)
         else:
             buffer.keyed[key] = row
+
+    def buffer_all(self, table: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+        self._buffer(table, columns, "").rows.extend(rows)
+
+    def _buffer(self, table: str, columns: Sequence[str], conflict: str) -> _Buffer:
+        buffer = self._buffers.get((table, conflict))
+        if buffer is None:
+            buffer = self._buffers[table, conflict] = _Buffer(columns, conflict)
+        return buffer
 
     def flush(self) -> None:
         for insert in self.take_buffered():

@@ -1,54 +1,28 @@
-"""What was answered to requests with a transaction ID, so that repeating one does nothing twice.
+"""Requests with a transaction ID that were carried out, so that repeating one does nothing twice.
 
 https://spec.matrix.org/v1.19/client-server-api/#transaction-identifiers
 
-The answer is written in the transaction of the effect: either both are there after a crash or neither.
+It is remembered in the transaction of the effect: either both are there after a crash or neither.
 An ID belongs to a device, not to an access token, so it survives refreshing the token.
 """
 
-from collections.abc import Collection
+from collections.abc import Sequence
 
 from storage.transaction import Transaction
 
-
-def seen(tx: Transaction, user_id: str, device_id: str | None, endpoint: str, txn_id: str) -> bytes | None:
-    """The answer given before, or None for a new request."""
-    response: bytes | None = tx.value(
-        "SELECT response FROM client_transaction"
-        " WHERE user_id = ? AND device_id = ? AND endpoint = ? AND txn_id = ?",
-        [user_id, device_id or "", endpoint, txn_id],
-    )
-    return response
+Request = tuple[str, str, str, str]
+"""User, device (empty where a token has none), endpoint, transaction ID."""
 
 
-def seen_of(
-    tx: Transaction, requests: Collection[tuple[str, str | None, str, str]]
-) -> set[tuple[str, str, str, str]]:
-    """Which of these (user, device, endpoint, transaction ID) were answered before."""
+def remember(tx: Transaction, requests: Sequence[Request], now_ms: int) -> set[Request]:
+    """Those that are new."""
     rows = tx.all(
-        "SELECT user_id, device_id, endpoint, txn_id FROM client_transaction"
-        " WHERE (user_id, device_id, endpoint, txn_id)"
-        f" IN (SELECT * FROM (VALUES {tx.values(4, len(requests))}) AS asked)",
-        [value or "" for request in requests for value in request],
+        "INSERT INTO client_transaction (user_id, device_id, endpoint, txn_id, response, ts)"
+        f" VALUES {tx.values(6, len(requests))}"
+        " ON CONFLICT DO NOTHING RETURNING user_id, device_id, endpoint, txn_id",
+        [value for request in requests for value in (*request, b"{}", now_ms)],
     )
     return {(user_id, device_id, endpoint, txn_id) for user_id, device_id, endpoint, txn_id in rows}
-
-
-def remember(
-    tx: Transaction,
-    user_id: str,
-    device_id: str | None,
-    endpoint: str,
-    txn_id: str,
-    response: bytes,
-    now_ms: int,
-) -> None:
-    tx.buffer(
-        "client_transaction",
-        ("user_id", "device_id", "endpoint", "txn_id", "response", "ts"),
-        (user_id, device_id or "", endpoint, txn_id, response, now_ms),
-        "ON CONFLICT DO NOTHING",
-    )
 
 
 def forget_before(tx: Transaction, ts: int) -> int:

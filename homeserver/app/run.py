@@ -127,6 +127,7 @@ def _stop(server: Server, pool: ThreadPool) -> "Deferred[None]":
         if server.user_directory is not None:
             await server.user_directory.stop()
         await server.devices.flush()
+        await server.sync.inbox.flush()
         await server.presence.stop()
         server.typing.stop_all()
         server.delayed_events.stop()

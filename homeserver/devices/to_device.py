@@ -67,10 +67,7 @@ class ToDevice:
         if len(event_type) > MAX_TYPE or len(txn_id) > MAX_TYPE:
             raise InvalidParam("The event type or transaction ID is too long.")
         servers = by_server(messages)
-        local = {
-            user_id: {device: _event(sender, event_type, content) for device, content in by_device.items()}
-            for user_id, by_device in servers.pop(self._server_name, {}).items()
-        }
+        local = _events(sender, event_type, servers.pop(self._server_name, {}))
         edus = [
             (server, *edu)
             for server, users in servers.items()
@@ -84,10 +81,7 @@ class ToDevice:
         self, sender: str, event_type: str, messages: Messages, origin: str, message_id: str
     ) -> None:
         """Messages of a remote server for our users; a message ID is taken once."""
-        local = {
-            user_id: {device: _event(sender, event_type, content) for device, content in by_device.items()}
-            for user_id, by_device in by_server(messages).get(self._server_name, {}).items()
-        }
+        local = _events(sender, event_type, by_server(messages).get(self._server_name, {}))
         request = (origin, "", "m.direct_to_device", message_id)
         await self._write(request, local, [])
 
@@ -108,14 +102,14 @@ class ToDevice:
         size = 0
         for user_id, by_device in users.items():
             for device, content in by_device.items():
-                data = _event(sender, event_type, content)
-                if len(data) > MAX_EDU_BYTES:
+                added = len(opaque.to_bytes(content)) + len(sender) + len(event_type)
+                if added > MAX_EDU_BYTES:
                     raise TooLarge("A message is larger than other servers take.")
-                if batch and size + len(data) > MAX_EDU_BYTES:
+                if batch and size + added > MAX_EDU_BYTES:
                     yield self._edu(sender, event_type, batch)
                     batch, size = {}, 0
                 batch.setdefault(user_id, {})[device] = content
-                size += len(data)
+                size += added
         if batch:
             yield self._edu(sender, event_type, batch)
 
@@ -126,27 +120,32 @@ class ToDevice:
         return message_id, canonical_json.encode_lax(content)
 
 
-def _event(sender: str, event_type: str, content: Mapping[str, Any]) -> bytes:
-    event = opaque.to_bytes({"content": content, "sender": sender, "type": event_type})
-    if len(event) > MAX_MESSAGE_BYTES:
-        raise TooLarge("A message is larger than 64 KiB.")
-    return event
+def _events(sender: str, event_type: str, messages: Messages) -> _Events:
+    """Each message as sync serves it, in canonical form."""
+    rest = b',"sender":%b,"type":%b}' % (opaque.to_bytes(sender), opaque.to_bytes(event_type))
+    events: dict[str, dict[str, bytes]] = {}
+    for user_id, by_device in messages.items():
+        of_user = events[user_id] = {}
+        for device, content in by_device.items():
+            event = of_user[device] = b'{"content":%b%b' % (opaque.to_bytes(content), rest)
+            if len(event) > MAX_MESSAGE_BYTES:
+                raise TooLarge("A message is larger than 64 KiB.")
+    return events
 
 
 def _store(tx: Transaction, items: Sequence[_Sent]) -> list[None]:
-    seen = transactions.seen_of(tx, [item.request for item in items])
+    new = transactions.remember(tx, [item.request for item in items], items[-1].now_ms)
     devices: dict[str, list[str]] = {}
     for user_id, device_id in to_device.known_devices(tx, {user for item in items for user in item.local}):
         devices.setdefault(user_id, []).append(device_id)
     for item in items:
-        if item.request in seen:
+        if item.request not in new:
             continue
-        seen.add(item.request)
+        new.remove(item.request)
         if messages := _for_known_devices(item.local, devices):
             to_device.add(tx, messages)
         if item.edus:
             to_device.add_to_outbox(tx, item.edus, item.now_ms)
-        transactions.remember(tx, *item.request, b"{}", item.now_ms)
     return [None] * len(items)
 
 

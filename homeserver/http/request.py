@@ -6,10 +6,13 @@ header read here (Authorization, Content-Length, X-Forwarded-For, ...) may rely 
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING
 from urllib.parse import unquote_to_bytes
 
 from homeserver.errors import InvalidParam
+
+MOST_CACHED = 2048
 
 if TYPE_CHECKING:
     from homeserver.http.endpoint import Endpoint
@@ -79,6 +82,11 @@ def decode(text: str) -> str:
         if "\0" in text:
             raise InvalidParam("The URI contains a NUL character.")
         return text
+    # The same filter comes with every sync.
+    return _cached_percent_decoding(text) if len(text) <= MOST_CACHED else _percent_decoded(text)
+
+
+def _percent_decoded(text: str) -> str:
     try:
         decoded = unquote_to_bytes(text.encode("latin-1")).decode("utf-8")
     except UnicodeDecodeError as error:
@@ -86,3 +94,6 @@ def decode(text: str) -> str:
     if "\0" in decoded:
         raise InvalidParam("The URI contains a NUL character.")
     return decoded
+
+
+_cached_percent_decoding = lru_cache(maxsize=1024)(_percent_decoded)

@@ -39,7 +39,7 @@ class Sync:
         self._account_data = account_data
         self._people = people
         self._key_counts = key_counts
-        self.inbox = Inbox(db, lambda user_id: notifier.user_news(user_id).get("to_device", 0))
+        self.inbox = Inbox(db, clock, lambda user_id: notifier.user_news(user_id).get("to_device", 0))
 
     async def sync(self, request: SyncRequest) -> bytes:
         """The response body. Waits up to `timeout_ms` for news, unless it is a first or a full sync."""

@@ -15,8 +15,9 @@ def test_messages_come_in_order_and_stay_until_deleted(db: Any) -> None:
     assert db.read(*read, 0, 100) == [(first, b"1"), (second, b"2"), (third, b"3")]
     assert db.read(*read, 0, 2) == [(first, b"1"), (second, b"2")]
     assert db.read(*read, second, 100) == [(third, b"3")]
-    assert db.write(to_device.delete_up_to, ALICE, "PHONE", second) == 2
+    db.write(to_device.delete_up_to, {(ALICE, "PHONE"): second, (BOB, "PHONE"): 0, (BOB, "NONE"): third})
     assert db.read(*read, 0, 100) == [(third, b"3")]
+    assert db.read(to_device.messages_after, BOB, "PHONE", 0, 100) == [(first, b"1")]
     assert db.read(to_device.messages_after, ALICE, "TABLET", 0, 100) == [(first, b"1")]
 
 

@@ -1,4 +1,4 @@
-"""A transaction ID belongs to a user, a device and an endpoint."""
+"""A transaction ID belongs to a user, a device and an endpoint, and is new once."""
 
 from typing import Any
 
@@ -7,26 +7,25 @@ from storage import transactions
 ALICE = "@alice:hearth.test"
 
 
-def test_the_first_answer_is_remembered(db: Any) -> None:
+def test_a_request_is_new_once(db: Any) -> None:
     request = (ALICE, "PHONE", "sendToDevice", "1")
-    assert db.read(transactions.seen, *request) is None
-    db.write(transactions.remember, *request, b"{}", 5)
-    db.write(transactions.remember, *request, b'{"other":1}', 6)
-    assert db.read(transactions.seen, *request) == b"{}"
-    for other in (
+    others = [
         ("@bob:hearth.test", *request[1:]),
         (ALICE, "TABLET", *request[2:]),
-        (ALICE, None, *request[2:]),
+        (ALICE, "", *request[2:]),
         (ALICE, "PHONE", "another", "1"),
         (ALICE, "PHONE", "sendToDevice", "2"),
-    ):
-        assert db.read(transactions.seen, *other) is None
+    ]
+    assert db.write(transactions.remember, [request, request], 5) == {request}
+    assert db.write(transactions.remember, [request, *others], 6) == set(others)
+    assert db.write(transactions.remember, [request, *others], 7) == set()
 
 
 def test_forgetting(db: Any) -> None:
-    db.write(transactions.remember, ALICE, None, "e", "1", b"1", 5)
-    db.write(transactions.remember, ALICE, "PHONE", "e", "1", b"2", 7)
+    first, second = (ALICE, "", "e", "1"), (ALICE, "PHONE", "e", "1")
+    db.write(transactions.remember, [first], 5)
+    db.write(transactions.remember, [second], 7)
     assert db.write(transactions.forget_before, 6) == 1
-    assert db.read(transactions.seen, ALICE, None, "e", "1") is None
+    assert db.write(transactions.remember, [first, second], 8) == {first}
     db.write(transactions.forget_device, ALICE, "PHONE")
-    assert db.read(transactions.seen, ALICE, "PHONE", "e", "1") is None
+    assert db.write(transactions.remember, [first, second], 9) == {second}

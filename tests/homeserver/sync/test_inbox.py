@@ -5,10 +5,10 @@ from typing import Any
 import orjson
 import pytest
 
-from homeserver.sync.inbox import LIMIT, MOST_IN_A_BOX, Inbox
+from homeserver.sync.inbox import DELETE_SECONDS, LIMIT, MOST_IN_A_BOX, Inbox
 from storage import to_device
 from storage.transaction import Change
-from tests.homeserver.sync.fakes import run
+from tests.homeserver.sync.fakes import FakeClock, run
 from tests.storage.conftest import SynchronousDatabase
 
 USER, DEVICE = "@a:here", "D"
@@ -19,8 +19,9 @@ class Post:
 
     def __init__(self, db: SynchronousDatabase, devices: int = 50_000) -> None:
         self.db = db
+        self.clock = FakeClock()
         self.last_news = 0
-        self.inbox = Inbox(db.database, lambda user_id: self.last_news, devices)
+        self.inbox = Inbox(db.database, self.clock, lambda user_id: self.last_news, devices)
 
     def put(self, *names: str) -> None:
         for name in names:
@@ -37,6 +38,7 @@ class Post:
         return self.look(since)
 
     def stored(self) -> int:
+        self.clock.advance(DELETE_SECONDS)
         count: int = self.db.write(lambda tx: tx.value("SELECT count(*) FROM to_device_message"))
         return count
 
@@ -61,6 +63,17 @@ def test_a_message_that_comes_meanwhile_is_not_acknowledged(post: Post) -> None:
     _, token = post.look()
     post.put("b")
     assert post.sync(token)[0] == ["b"]
+
+
+def test_a_first_sync_before_the_deletion(post: Post) -> None:
+    """Of a client that lost its token; the box was dropped meanwhile."""
+    post.put("a")
+    _, token = post.look()
+    post.put("b")
+    post.sync(token)
+    post.inbox._boxes.clear()
+    assert post.look()[0] == ["b"]
+    assert post.stored() == 1
 
 
 def test_an_answer_that_never_arrived_does_not_bring_acknowledged_ones_back(post: Post) -> None:
