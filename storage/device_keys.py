@@ -206,13 +206,15 @@ def _take_oldest(tx: Transaction, demand: Mapping[Wanted, int]) -> dict[Wanted, 
 
 def _put_queues(tx: Transaction, queues: Sequence[tuple[str, str, str, int, int]]) -> None:
     """(user, device, algorithm, number of the next key, number of the last)."""
-    tx.insert(
-        "one_time_queue",
-        ("user_id", "device_id", "algorithm", "next", "last"),
-        queues,
-        "ON CONFLICT (user_id, device_id, algorithm)"
-        " DO UPDATE SET next = excluded.next, last = excluded.last",
-    )
+    for queue in queues:
+        tx.buffer(
+            "one_time_queue",
+            ("user_id", "device_id", "algorithm", "next", "last"),
+            queue,
+            "ON CONFLICT (user_id, device_id, algorithm)"
+            " DO UPDATE SET next = excluded.next, last = excluded.last",
+            key=queue[:3],
+        )
 
 
 def _use_fallback(tx: Transaction, wanted: Sequence[Wanted]) -> dict[Wanted, OneTimeKey]:

@@ -1,4 +1,4 @@
-"""The table of devices."""
+"""The table of devices. That there is one more or less is announced: who they are is kept in memory."""
 
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
@@ -27,11 +27,14 @@ def ensure(tx: Transaction, user_id: str, device_id: str, display_name: str | No
     """True if the device is new; the display name of a known one stays."""
     if get(tx, user_id, device_id) is not None:
         return False
+    # A device of the same name may have been sent messages as it was deleted.
+    tx.execute("DELETE FROM to_device_message WHERE user_id = ? AND device_id = ?", [user_id, device_id])
     tx.insert(
         "device",
         ("user_id", "device_id", "display_name", "created_ts"),
         [(user_id, device_id, display_name, now)],
     )
+    tx.announce("device", data=user_id)
     return True
 
 
@@ -61,6 +64,7 @@ def rename(tx: Transaction, user_id: str, device_id: str, display_name: str) -> 
 
 
 def delete(tx: Transaction, user_id: str, device_ids: Sequence[str]) -> None:
+    tx.announce("device", data=user_id)
     tx.execute(
         f"DELETE FROM device WHERE user_id = ? AND {tx.any('device_id')}", [user_id, tx.array(device_ids)]
     )

@@ -12,10 +12,12 @@ from storage.transaction import Transaction
 
 Device = tuple[str, str]
 """User and device."""
+Message = tuple[str, str, bytes]
+"""User, device, event."""
 
 
-def add(tx: Transaction, messages: Sequence[tuple[str, str, bytes]]) -> int:
-    """Appends (user, device, event) and wakes the users. Only for devices that are known to exist."""
+def add(tx: Transaction, messages: Sequence[Message]) -> int:
+    """Appends the messages and wakes the users. Only for devices that are known to exist."""
     users = tuple({user_id for user_id, _, _ in messages})
     position = tx.announce("to_device", users=users, data=messages)
     tx.buffer_all(

@@ -12,11 +12,13 @@ from typing import Any, NamedTuple
 
 from homeserver.clock import Clock
 from homeserver.devices import opaque
+from homeserver.devices.known_devices import KnownDevices
 from homeserver.devices.remote import by_server
 from homeserver.errors import InvalidParam, TooLarge
 from homeserver.protocol import canonical_json
 from storage import to_device, transactions
 from storage.database import Database
+from storage.to_device import Message
 from storage.transaction import Transaction
 
 ALL_DEVICES = "*"
@@ -29,14 +31,13 @@ MEMORY_MS = 24 * 3600 * 1000
 SWEEP_MS = 3600 * 1000
 
 Messages = Mapping[str, Mapping[str, Mapping[str, Any]]]
-_Events = Mapping[str, Mapping[str, bytes]]
 
 
 class _Sent(NamedTuple):
     """One request to store: `request` is what it is remembered by, `edus` are for other servers."""
 
-    request: tuple[str, str, str, str]
-    local: _Events
+    request: transactions.Request
+    local: Sequence[Message]
     edus: Sequence[tuple[str, str, bytes]]
     now_ms: int
 
@@ -54,6 +55,7 @@ class ToDevice:
         new_id: Callable[[], str] = lambda: secrets.token_urlsafe(16),
     ) -> None:
         self._db = db
+        self._devices = KnownDevices(db)
         self._clock = clock
         self._server_name = server_name
         self._federates = federates
@@ -67,7 +69,7 @@ class ToDevice:
         if len(event_type) > MAX_TYPE or len(txn_id) > MAX_TYPE:
             raise InvalidParam("The event type or transaction ID is too long.")
         servers = by_server(messages)
-        local = _events(sender, event_type, servers.pop(self._server_name, {}))
+        local = await self._for_known_devices(sender, event_type, servers.pop(self._server_name, {}))
         edus = [
             (server, *edu)
             for server, users in servers.items()
@@ -81,12 +83,30 @@ class ToDevice:
         self, sender: str, event_type: str, messages: Messages, origin: str, message_id: str
     ) -> None:
         """Messages of a remote server for our users; a message ID is taken once."""
-        local = _events(sender, event_type, by_server(messages).get(self._server_name, {}))
+        ours = by_server(messages).get(self._server_name, {})
+        local = await self._for_known_devices(sender, event_type, ours)
         request = (origin, "", "m.direct_to_device", message_id)
         await self._write(request, local, [])
 
+    async def _for_known_devices(self, sender: str, event_type: str, messages: Messages) -> list[Message]:
+        """Each message as sync serves it. One for a device by name comes before one for all: it gets one."""
+        devices = await self._devices.of(messages)
+        rest = b',"sender":%b,"type":%b}' % (opaque.to_bytes(sender), opaque.to_bytes(event_type))
+        found = []
+        for user_id, by_device in messages.items():
+            events = {}
+            for device_id, content in by_device.items():
+                event = events[device_id] = b'{"content":%b%b' % (opaque.to_bytes(content), rest)
+                if len(event) > MAX_MESSAGE_BYTES:
+                    raise TooLarge("A message is larger than 64 KiB.")
+            for device_id in devices[user_id]:
+                message = events.get(device_id) or events.get(ALL_DEVICES)
+                if message is not None:
+                    found.append((user_id, device_id, message))
+        return found
+
     async def _write(
-        self, request: tuple[str, str, str, str], local: _Events, edus: Sequence[tuple[str, str, bytes]]
+        self, request: transactions.Request, local: Sequence[Message], edus: Sequence[tuple[str, str, bytes]]
     ) -> None:
         now = self._clock.now_ms()
         await self._db.write_together(_store, _Sent(request, local, edus, now))
@@ -120,43 +140,14 @@ class ToDevice:
         return message_id, canonical_json.encode_lax(content)
 
 
-def _events(sender: str, event_type: str, messages: Messages) -> _Events:
-    """Each message as sync serves it, in canonical form."""
-    rest = b',"sender":%b,"type":%b}' % (opaque.to_bytes(sender), opaque.to_bytes(event_type))
-    events: dict[str, dict[str, bytes]] = {}
-    for user_id, by_device in messages.items():
-        of_user = events[user_id] = {}
-        for device, content in by_device.items():
-            event = of_user[device] = b'{"content":%b%b' % (opaque.to_bytes(content), rest)
-            if len(event) > MAX_MESSAGE_BYTES:
-                raise TooLarge("A message is larger than 64 KiB.")
-    return events
-
-
 def _store(tx: Transaction, items: Sequence[_Sent]) -> list[None]:
     new = transactions.remember(tx, [item.request for item in items], items[-1].now_ms)
-    devices: dict[str, list[str]] = {}
-    for user_id, device_id in to_device.known_devices(tx, {user for item in items for user in item.local}):
-        devices.setdefault(user_id, []).append(device_id)
     for item in items:
         if item.request not in new:
             continue
         new.remove(item.request)
-        if messages := _for_known_devices(item.local, devices):
-            to_device.add(tx, messages)
+        if item.local:
+            to_device.add(tx, item.local)
         if item.edus:
             to_device.add_to_outbox(tx, item.edus, item.now_ms)
     return [None] * len(items)
-
-
-def _for_known_devices(
-    local: _Events, devices: Mapping[str, Sequence[str]]
-) -> list[tuple[str, str, bytes]]:
-    """A message for a device by name comes before one for all devices: a device gets one."""
-    messages = []
-    for user_id, by_device in local.items():
-        for device_id in devices.get(user_id, ()):
-            message = by_device.get(device_id, by_device.get(ALL_DEVICES))
-            if message is not None:
-                messages.append((user_id, device_id, message))
-    return messages
