@@ -199,7 +199,7 @@ async def _hear(world: World, wire: Wire, text: str) -> float:
 
 DEVICES = 200
 AT_ONCE = 20
-KEYS_EACH = 20
+KEYS_EACH = 50
 MESSAGES_EACH = 50
 CURVE = "signed_curve25519"
 

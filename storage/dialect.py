@@ -17,7 +17,9 @@ import orjson
 _COLUMN_TYPES = {"INTEGER": "BIGINT", "BLOB": "BYTEA"}
 _TYPE_WORDS = re.compile(r"\b(INTEGER|BLOB)\b")
 COPY_FROM = 12
-"""So many rows are copied rather than inserted: it takes another round trip."""
+"""So many rows are copied rather than inserted, """
+COPY_APART_FROM = 100
+"""and so many if others are copied: it takes another round trip."""
 
 COPIED_AT_ONCE = 1 << 18
 Insert = tuple[str, Sequence[Sequence[Any]], str]
@@ -100,8 +102,9 @@ class PostgreSQL:
         """The statements for these rows, to be sent as one; the first copies, if there is data to copy."""
         copied = None
         statements: list[str] = []
-        for sql, rows, conflict in inserts:
-            data = _copied(rows, conflict)
+        for sql, rows, conflict in sorted(inserts, key=_size, reverse=True):
+            few = copied is not None and len(rows) < COPY_APART_FROM
+            data = None if few else _copied(rows, conflict)
             if data is None:
                 statements += _insert(cursor, sql, rows, conflict)
             elif copied is None:
@@ -110,6 +113,10 @@ class PostgreSQL:
             else:  # there can be but one in a round trip
                 cursor.copy_expert(_copy(sql), data, COPIED_AT_ONCE)
         return copied, statements
+
+
+def _size(insert: Insert) -> int:
+    return len(insert[1])
 
 
 def _insert(cursor: Any, sql: str, rows: Sequence[Sequence[Any]], conflict: str) -> Iterator[str]:

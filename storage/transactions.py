@@ -14,15 +14,20 @@ Request = tuple[str, str, str, str]
 """User, device (empty where a token has none), endpoint, transaction ID."""
 
 
-def remember(tx: Transaction, requests: Sequence[Request], now_ms: int) -> set[Request]:
-    """Those that are new."""
-    rows = tx.all(
-        "INSERT INTO client_transaction (user_id, device_id, endpoint, txn_id, response, ts)"
-        f" VALUES {tx.values(6, len(requests))}"
-        " ON CONFLICT DO NOTHING RETURNING user_id, device_id, endpoint, txn_id",
-        [value for request in requests for value in (*request, b"{}", now_ms)],
+def remember(tx: Transaction, requests: Sequence[Request], now_ms: int) -> None:
+    """Fails the transaction, as a duplicate, if one of them is known."""
+    tx.buffer_all(
+        "client_transaction",
+        ("user_id", "device_id", "endpoint", "txn_id", "response", "ts"),
+        [(*request, b"{}", now_ms) for request in requests],
     )
-    return {(user_id, device_id, endpoint, txn_id) for user_id, device_id, endpoint, txn_id in rows}
+
+
+def is_known(tx: Transaction, request: Request) -> bool:
+    sql = (
+        "SELECT 1 FROM client_transaction WHERE user_id = ? AND device_id = ? AND endpoint = ? AND txn_id = ?"
+    )
+    return tx.value(sql, request) is not None
 
 
 def forget_before(tx: Transaction, ts: int) -> int:

@@ -7,6 +7,7 @@ request that is repeated after a lost answer delivers nothing twice.
 """
 
 import secrets
+from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -29,6 +30,7 @@ MAX_TYPE = 255
 # How long a request may be repeated, and how often older ones are forgotten.
 MEMORY_MS = 24 * 3600 * 1000
 SWEEP_MS = 3600 * 1000
+MOST_RECENT = 10_000
 
 Messages = Mapping[str, Mapping[str, Mapping[str, Any]]]
 
@@ -60,6 +62,8 @@ class ToDevice:
         self._server_name = server_name
         self._federates = federates
         self._new_id = new_id
+        # Those that may be known: storing one twice fails what is committed together with it, once for all.
+        self._recent: OrderedDict[transactions.Request, None] = OrderedDict()
         self._swept_ts = 0
 
     async def send(
@@ -109,7 +113,16 @@ class ToDevice:
         self, request: transactions.Request, local: Sequence[Message], edus: Sequence[tuple[str, str, bytes]]
     ) -> None:
         now = self._clock.now_ms()
-        await self._db.write_together(_store, _Sent(request, local, edus, now))
+        if request in self._recent and await self._db.read(transactions.is_known, request):
+            return
+        self._recent[request] = None
+        if len(self._recent) > MOST_RECENT:
+            self._recent.popitem(last=False)
+        try:
+            await self._db.write_together(_store, _Sent(request, local, edus, now))
+        except Exception as error:
+            if not self._db.is_duplicate(error):
+                raise
         if now - self._swept_ts > SWEEP_MS:
             self._swept_ts = now
             await self._db.write(transactions.forget_before, now - MEMORY_MS)
@@ -141,11 +154,9 @@ class ToDevice:
 
 
 def _store(tx: Transaction, items: Sequence[_Sent]) -> list[None]:
-    new = transactions.remember(tx, [item.request for item in items], items[-1].now_ms)
-    for item in items:
-        if item.request not in new:
-            continue
-        new.remove(item.request)
+    new = {item.request: item for item in items}
+    transactions.remember(tx, list(new), items[-1].now_ms)
+    for item in new.values():
         if item.local:
             to_device.add(tx, item.local)
         if item.edus:

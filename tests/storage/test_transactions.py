@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import pytest
+
 from storage import transactions
 
 ALICE = "@alice:hearth.test"
@@ -16,16 +18,26 @@ def test_a_request_is_new_once(db: Any) -> None:
         (ALICE, "PHONE", "another", "1"),
         (ALICE, "PHONE", "sendToDevice", "2"),
     ]
-    assert db.write(transactions.remember, [request, request], 5) == {request}
-    assert db.write(transactions.remember, [request, *others], 6) == set(others)
-    assert db.write(transactions.remember, [request, *others], 7) == set()
+    db.write(transactions.remember, [request], 5)
+    db.write(transactions.remember, others, 6)
+    assert all(db.read(transactions.is_known, each) for each in (request, *others))
+    assert not db.read(transactions.is_known, (ALICE, "PHONE", "sendToDevice", "3"))
+    with pytest.raises(Exception) as failure:
+        db.write(transactions.remember, [(ALICE, "PHONE", "sendToDevice", "3"), request], 7)
+    assert db.database.is_duplicate(failure.value)
+    assert not db.read(transactions.is_known, (ALICE, "PHONE", "sendToDevice", "3"))
 
 
 def test_forgetting(db: Any) -> None:
     first, second = (ALICE, "", "e", "1"), (ALICE, "PHONE", "e", "1")
+
+    def known() -> list[bool]:
+        return [db.read(transactions.is_known, each) for each in (first, second)]
+
     db.write(transactions.remember, [first], 5)
     db.write(transactions.remember, [second], 7)
     assert db.write(transactions.forget_before, 6) == 1
-    assert db.write(transactions.remember, [first, second], 8) == {first}
+    assert known() == [False, True]
+    db.write(transactions.remember, [first], 8)
     db.write(transactions.forget_device, ALICE, "PHONE")
-    assert db.write(transactions.remember, [first, second], 9) == {second}
+    assert known() == [True, False]

@@ -1,17 +1,20 @@
 """Sending to devices: to those that exist, once, and to other servers only where we federate."""
 
+import threading
 from typing import Any
 
 import orjson
 import pytest
+from twisted.internet.defer import Deferred
 
 from homeserver.devices.to_device import MAX_EDU_BYTES, ToDevice
 from homeserver.errors import InvalidParam, TooLarge
-from storage import to_device
+from storage import devices, to_device
 from tests.homeserver.devices.people import SERVER, Scene, user
 from tests.homeserver.sync.fakes import run
 
 ALICE, BOB, CAROL = user("alice"), user("bob"), "@carol:remote.test"
+CAROL_HERE = user("carol")
 
 
 @pytest.fixture
@@ -50,6 +53,38 @@ def test_one_device_and_all_devices(scene: Scene, service: ToDevice) -> None:
     assert received(scene, BOB, "NONE") == []
     [change] = scene.announced("to_device")
     assert set(change.users) == {ALICE, BOB}
+
+
+def test_devices_that_come_and_go_later(scene: Scene, service: ToDevice) -> None:
+    send(service, {BOB: {"*": {"n": 1}}, CAROL_HERE: {"*": {"n": 1}}}, "1")
+    scene.sign_in(BOB, "LAPTOP")
+    scene.sign_in(CAROL_HERE, "PHONE")
+    send(service, {BOB: {"*": {"n": 2}}, CAROL_HERE: {"*": {"n": 2}}}, "2")
+    assert [event["content"]["n"] for event in received(scene, BOB, "LAPTOP")] == [2]
+    assert [event["content"]["n"] for event in received(scene, CAROL_HERE, "PHONE")] == [2]
+    scene.db.write(devices.delete, BOB, ["LAPTOP"])
+    send(service, {BOB: {"*": {"n": 3}}}, "3")
+    scene.sign_in(BOB, "LAPTOP")
+    assert received(scene, BOB, "LAPTOP") == []
+    send(service, {BOB: {"*": {"n": 4}}}, "4")
+    assert [event["content"]["n"] for event in received(scene, BOB, "LAPTOP")] == [4]
+
+
+def test_one_that_is_repeated_harms_no_other_in_its_commit(scene: Scene, service: ToDevice) -> None:
+    send(service, {BOB: {"PHONE": {"n": 1}}})
+    # After a restart nothing is known of it in memory.
+    again = ToDevice(scene.db.database, scene.clock, SERVER)
+    run(again.send(ALICE, "PHONE", "m.test", {BOB: {"PHONE": {"n": 2}}}, "2"))
+    gate = threading.Event()
+    scene.db.database.write(lambda tx: gate.wait(10))
+    sent = [
+        Deferred.fromCoroutine(again.send(ALICE, "PHONE", "m.test", {BOB: {"PHONE": {"n": n}}}, str(n)))
+        for n in (4, 1, 3, 3)
+    ]
+    gate.set()
+    for each in sent:
+        scene.db._wait(each)
+    assert [event["content"]["n"] for event in received(scene, BOB, "PHONE")] == [1, 2, 4, 3]
 
 
 def test_a_repeated_transaction_delivers_once(scene: Scene, service: ToDevice) -> None:
