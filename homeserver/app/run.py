@@ -34,7 +34,7 @@ from storage import migrations
 log = Logger()
 
 PASSWORD_THREADS = 2
-SWITCH_SECONDS = 0.0002
+SWITCH_SECONDS = 0.0001
 
 
 def run(config: Config) -> int:
